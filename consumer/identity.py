@@ -1,0 +1,220 @@
+"""TikTok's `user` object: which identifiers go, which consent takes out, which are unusable.
+
+What cannot be right is left out with a warning; `consumer.normalise` says what that is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import phonenumbers
+
+from consumer import normalise
+from consumer.event import FieldWarning
+
+PERSONAL_FIELDS = frozenset(
+    {"email", "phone", "external_id", "first_name", "last_name", "zip_code"}
+)
+"""The fields of `user` that leave an event whose consent does not cover data about the person."""
+
+MATCH_KEYS = (
+    "email",
+    "phone",
+    "external_id",
+    "ttclid",
+    "ttp",
+    "ip",
+    "user_agent",
+    "first_name",
+    "last_name",
+    "city",
+    "state",
+    "country",
+    "zip_code",
+)
+"""What TikTok matches a person by, in the order it is reported."""
+
+CACHED_DIGESTS = 32_768
+_CACHED_KEY_CHARS = 64
+
+Form = Callable[[str, dict[str, Any]], str | None]
+"""A field's value (never blank) and the whole user record to what is sent, None if unusable."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityRules:
+    """The settings under `identity`.
+
+    `default_phone_region` (ISO 3166-1 alpha-2) is where a number without `+` is taken to be from;
+    without it such numbers are left out. `lowercase_external_id` must be what the pixel does.
+
+    Raises:
+        ValueError: the region is none that libphonenumber knows.
+    """
+
+    default_phone_region: str | None = None
+    lowercase_external_id: bool = False
+
+    def __post_init__(self) -> None:
+        region = self.default_phone_region
+        if region is not None and region not in phonenumbers.SUPPORTED_REGIONS:
+            raise ValueError("default_phone_region is no region with telephone numbers, such as US")
+
+
+class Identified(NamedTuple):
+    """`user` as it is sent, the paths that consent took out, and what could not be right."""
+
+    user: dict[str, str | list[str]]
+    removed: tuple[str, ...]
+    warnings: list[FieldWarning]
+
+
+class RecentDigests:
+    """A bounded memory of digests by plain value, for values that are costly to normalise.
+
+    Two generations of half the bound each: when the newer is full the older is forgotten, so the
+    cost is even and what is used often stays. An empty string stands for an unusable value. Its
+    `repr` tells sizes only.
+    """
+
+    __slots__ = ("_half", "_newer", "_older")
+
+    def __init__(self, limit: int) -> None:
+        self._half = limit // 2
+        self._newer: dict[str, str] = {}
+        self._older: dict[str, str] = {}
+
+    def get(self, value: str) -> str | None:
+        """The digest remembered for a value, None where there is none."""
+        digest = self._newer.get(value)
+        if digest is None:
+            digest = self._older.get(value)
+            if digest is not None:
+                self.put(value, digest)
+        return digest
+
+    def put(self, value: str, digest: str) -> None:
+        """Remember a digest; values too long to be usual are not kept, so memory is bounded."""
+        if len(value) > _CACHED_KEY_CHARS:
+            return
+        if len(self._newer) >= self._half:
+            self._older, self._newer = self._newer, {}
+        self._newer[value] = digest
+
+    def __len__(self) -> int:
+        return len(self._newer) + len(self._older)
+
+    def __repr__(self) -> str:
+        return f"<RecentDigests {len(self)} of at most {2 * self._half}>"
+
+
+class _Field(NamedTuple):
+    name: str
+    path: str
+    personal: bool
+    form: Form | None
+    warning: FieldWarning
+
+
+class Identity:
+    """Turns a decoded `user` record into TikTok's `user` object, a table of fields per source."""
+
+    def __init__(self, rules: IdentityRules) -> None:
+        self._region = rules.default_phone_region
+        self._phones = RecentDigests(CACHED_DIGESTS)
+        lower = rules.lowercase_external_id
+        external_id = normalise.lower_external_id if lower else normalise.external_id
+        # None sends a value as it is: TikTok compares click ids, cookies and agents literally.
+        self._web = (
+            _field("email", normalise.email, "is no e-mail address"),
+            _field("phone", self._phone, "cannot be made an international number (E.164)"),
+            _field("external_id", external_id, "is empty"),
+            _field("ttclid", None),
+            _field("ttp", None),
+            _field("ip", normalise.public_ip, "is no public IP address"),
+            _field("user_agent", None),
+            _field("locale", None),
+            _field("first_name", normalise.name, "holds no letters or digits"),
+            _field("last_name", normalise.name, "holds no letters or digits"),
+            _field("city", normalise.place, "holds no letters or digits"),
+            _field("state", normalise.place, "holds no letters or digits"),
+            _field("country", normalise.place, "holds no letters or digits"),
+            _field("zip_code", normalise.zip_code, "is no postal code"),
+        )
+
+    def web(self, user: dict[str, Any] | None, page_url: str, *, strip: bool) -> Identified:
+        """The identifiers of a web event; `strip` takes `PERSONAL_FIELDS` out.
+
+        The click id of the page's address stands in where the event brings none of its own.
+        """
+        found = Identified({}, (), []) if user is None else _identify(self._web, user, strip=strip)
+        if "ttclid=" in page_url and "ttclid" not in found.user:
+            ttclid = normalise.click_id(page_url)
+            if ttclid:
+                found.user["ttclid"] = ttclid
+        return found
+
+    def _phone(self, value: str, _user: dict[str, Any]) -> str | None:
+        digest = self._phones.get(value)
+        if digest is None:
+            digest = normalise.phone(value, self._region)
+            self._phones.put(value, digest)
+        return digest or None
+
+
+def _field(name: str, form: Form | None, problem: str = "") -> _Field:
+    path = f"user.{name}"
+    warning = FieldWarning(path, f"left out: it {problem}")
+    return _Field(name, path, name in PERSONAL_FIELDS, form, warning)
+
+
+def _identify(fields: tuple[_Field, ...], user: dict[str, Any], *, strip: bool) -> Identified:
+    sent: dict[str, str | list[str]] = {}
+    removed: tuple[str, ...] = ()
+    warnings: list[FieldWarning] = []
+    for name, path, personal, form, warning in fields:
+        value = user[name]
+        if not value:
+            continue
+        if strip and personal:
+            removed = (*removed, path)
+        elif value.__class__ is list:
+            several, failed = _several(value, form, user)
+            if several is not None:
+                sent[name] = several
+            if failed:
+                warnings.append(warning)
+        elif value.isspace():
+            continue
+        elif form is None:
+            sent[name] = value
+        else:
+            usable = form(value, user)
+            if usable is None:
+                warnings.append(warning)
+            else:
+                sent[name] = usable
+    return Identified(sent, removed, warnings)
+
+
+def _several(
+    values: list[str], form: Form | None, user: dict[str, Any]
+) -> tuple[str | list[str] | None, bool]:
+    """Each distinct usable value once, and whether any was unusable.
+
+    A single value goes as a string, as TikTok's examples do.
+    """
+    usable: dict[str, None] = {}
+    failed = False
+    for value in values:
+        if not value or value.isspace():
+            continue
+        one = value if form is None else form(value, user)
+        if one is None:
+            failed = True
+        else:
+            usable[one] = None
+    distinct = list(usable)
+    return (distinct if len(distinct) > 1 else distinct[0] if distinct else None), failed

@@ -1,0 +1,89 @@
+"""TikTok's names: events, currencies and properties, and what others call the same events."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from consumer.event import EventSource
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+WEB_EVENTS = _words(
+    "AddPaymentInfo AddToCart AddToWishlist ApplicationApproval CompleteRegistration Contact"
+    " CustomizeProduct Download FindLocation InitiateCheckout Lead Purchase Schedule Search"
+    " StartTrial SubmitApplication Subscribe ViewContent"
+)
+"""Standard events of web, offline and CRM sources (TikTok Events API 2.0)."""
+
+OLDER_EVENTS = _words("CompletePayment SubmitForm ClickButton PlaceAnOrder Pageview")
+"""Names of earlier versions that TikTok still takes, and the pixel's own Pageview."""
+
+GA4_EVENT_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "page_view": "Pageview",
+        "view_item": "ViewContent",
+        "add_to_cart": "AddToCart",
+        "add_to_wishlist": "AddToWishlist",
+        "begin_checkout": "InitiateCheckout",
+        "add_payment_info": "AddPaymentInfo",
+        "purchase": "CompletePayment",
+        "sign_up": "CompleteRegistration",
+        "generate_lead": "SubmitForm",
+        "search": "Search",
+        "view_search_results": "Search",
+        "file_download": "Download",
+    }
+)
+"""Google Analytics 4 events by the names that most pixels use for them.
+
+The server must use the pixel's name, because the name is part of TikTok's deduplication key; so
+no TikTok name is ever a key here.
+"""
+
+NEWER_EVENT_NAMES: Mapping[str, str] = MappingProxyType(
+    {"purchase": "Purchase", "generate_lead": "Lead"}
+)
+"""For pixels that already use the newer names: these over `GA4_EVENT_NAMES`."""
+
+_DEFAULTS: Mapping[EventSource, Mapping[str, str]] = {EventSource.WEB: GA4_EVENT_NAMES}
+
+CURRENCIES = _words(
+    "AED ARS AUD BDT BHD BIF BOB BRL CAD CHF CLP CNY COP CRC CZK DKK DZD EGP EUR GBP GTQ HKD HNL"
+    " HUF IDR ILS INR ISK JPY KES KHR KRW KWD KZT MAD MOP MXN MYR NGN NIO NOK NZD OMR PEN PHP PKR"
+    " PLN PYG QAR RON RUB SAR SEK SGD THB TRY TWD UAH USD VES VND ZAR"
+)
+"""TikTok's closed list of currencies, ISO 4217."""
+
+STANDARD_PROPERTIES = _words(
+    "value currency content_type contents content_ids num_items order_id shop_id search_string"
+    " query description customer_type"
+)
+"""Property names with a meaning of their own at TikTok; custom properties never take them."""
+
+_PERSONAL_PROPERTIES = _words(
+    "email emailaddress em phone phonenumber ph mobile externalid userid firstname lastname"
+    " fullname zip zipcode postalcode postcode"
+)
+
+
+def default_event_names(source: EventSource) -> Mapping[str, str]:
+    """The event names that are mapped for a source unless a destination says otherwise.
+
+    Empty for a source that has no mapping of its own.
+    """
+    return _DEFAULTS.get(source, {})
+
+
+def is_personal(name: str) -> bool:
+    """Whether a custom property's name says that its value identifies a person.
+
+    Spelling is ignored: `firstName`, `first_name` and `FIRST-NAME` are one name.
+    """
+    return name.lower().replace("_", "").replace("-", "").replace(" ", "") in _PERSONAL_PROPERTIES

@@ -1,0 +1,77 @@
+"""Which destination an event goes to, by its `event_source_id` and `event_source`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from consumer.event import Destination, EventSource, Reason, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_UNKNOWN_ID = Refused(
+    Reason.UNKNOWN_DESTINATION,
+    "no destination has this event_source_id",
+    "event_source_id",
+)
+_NO_DEFAULT = Refused(
+    Reason.UNKNOWN_DESTINATION,
+    "the event has no event_source_id, and its event_source does not tell the destination",
+    "event_source_id",
+)
+_DISAGREES = Refused(
+    Reason.INVALID,
+    "event_source disagrees with the destination's",
+    "event_source",
+)
+_AMBIGUOUS = Refused(
+    Reason.INVALID,
+    "destinations of several event sources share this event_source_id: event_source must choose",
+    "event_source",
+)
+
+
+class Routes:
+    """The destinations, found by what an event says of them.
+
+    A null `event_source_id` means the only destination with the event's `event_source` (of all,
+    where that is null too), else the default. A null `event_source` puts no condition on the
+    destination; any other must agree with it. An empty id is an unknown one, not a null.
+
+    Every case is worked out at construction, so that an event costs one look-up.
+
+    Raises:
+        ValueError: two destinations share both event source and id.
+    """
+
+    def __init__(self, destinations: Sequence[Destination], default: Destination | None) -> None:
+        self._table: dict[tuple[str | None, str | None], Destination | Refused] = {}
+        by_id: dict[str, list[Destination]] = {}
+        for destination in destinations:
+            key = (destination.event_source_id, destination.event_source.value)
+            if key in self._table:
+                raise ValueError(f"two {key[1]} destinations have event_source_id {key[0]}")
+            self._table[key] = destination
+            by_id.setdefault(destination.event_source_id, []).append(destination)
+        for source_id, sharing in by_id.items():
+            self._table[source_id, None] = sharing[0] if len(sharing) == 1 else _AMBIGUOUS
+            for source in EventSource:
+                self._table.setdefault((source_id, source.value), _DISAGREES)
+        self._table[None, None] = _only(destinations) or default or _NO_DEFAULT
+        for source in EventSource:
+            only = _only([d for d in destinations if d.event_source is source])
+            self._table[None, source.value] = only or _default_for(source, default)
+
+    def route(self, event: dict[str, Any]) -> Destination | Refused:
+        """Find the destination of a decoded event, or say why it has none."""
+        return self._table.get((event["event_source_id"], event["event_source"]), _UNKNOWN_ID)
+
+
+def _only(destinations: Sequence[Destination]) -> Destination | None:
+    return destinations[0] if len(destinations) == 1 else None
+
+
+def _default_for(source: EventSource, default: Destination | None) -> Destination | Refused:
+    if default is None:
+        return _NO_DEFAULT
+    return default if default.event_source is source else _DISAGREES

@@ -1,0 +1,520 @@
+"""A decoded event becomes exactly what TikTok documents, or a stated reason why not."""
+
+from __future__ import annotations
+
+import re
+from math import inf, nan
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from consumer.consent import ConsentRules, OnDenied, decide, strictest
+from consumer.event import (
+    ConsentState,
+    Destination,
+    EventSource,
+    FieldWarning,
+    Mapped,
+    Reason,
+    Refused,
+    Suppressed,
+)
+from consumer.identity import MATCH_KEYS, IdentityRules
+from consumer.names import (
+    CURRENCIES,
+    GA4_EVENT_NAMES,
+    NEWER_EVENT_NAMES,
+    OLDER_EVENTS,
+    STANDARD_PROPERTIES,
+    WEB_EVENTS,
+    default_event_names,
+)
+from consumer.payload import SUPPORTED_SOURCES, Mapper, UnsupportedSourceError
+from tests.support.events import EVENT_TIME_MS, PIXEL, any_event, event, purchase
+
+NOW = EVENT_TIME_MS + 60_000
+MINUTE, DAY = 60_000, 86_400_000
+ALLOWED = ConsentRules(missing=ConsentState.GRANTED)
+PUBLIC_IP = {"ip": "8.8.8.8"}
+
+
+def destination(**settings_: Any) -> Destination:
+    """A pixel with the default names."""
+    return Destination(
+        EventSource.WEB, PIXEL, **{"event_names": default_event_names(EventSource.WEB)} | settings_
+    )
+
+
+PIXEL_DESTINATION = destination()
+
+
+def mapper(consent: ConsentRules = ALLOWED, max_body_bytes: int = 1 << 20) -> Mapper:
+    """A mapper with the default bounds that reads a missing consent as given."""
+    return Mapper(
+        consent=consent,
+        identity=IdentityRules(),
+        max_future_ms=10 * MINUTE,
+        max_body_bytes=max_body_bytes,
+    )
+
+
+def outcome(
+    given_: dict[str, Any],
+    to: Destination = PIXEL_DESTINATION,
+    consent: ConsentRules = ALLOWED,
+) -> Mapped | Suppressed | Refused:
+    """What becomes of an event a minute after it happened."""
+    return mapper(consent).map(given_, to, NOW)
+
+
+def mapped(
+    given_: dict[str, Any],
+    to: Destination = PIXEL_DESTINATION,
+    consent: ConsentRules = ALLOWED,
+) -> Mapped:
+    """The event as mapped; the test fails if it was not."""
+    found = outcome(given_, to, consent)
+    assert isinstance(found, Mapped)
+    return found
+
+
+def body(given_: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """The JSON element of an event that is sent."""
+    element: dict[str, Any] = orjson.loads(mapped(given_, **more).body)
+    return element
+
+
+def properties(**given_: Any) -> tuple[dict[str, Any], list[str]]:
+    """The properties as sent, and the fields that were warned about."""
+    found = mapped(event(properties=given_))
+    sent = orjson.loads(found.body).get("properties", {})
+    return sent, [warning.field for warning in found.warnings]
+
+
+def test_a_purchase_is_mapped_whole() -> None:
+    """Every part of an ordinary event, as TikTok documents it."""
+    found = mapped(purchase(7, test_event_code="TEST1"))
+    assert found.event == "CompletePayment"
+    assert found.event_id == "order-00000007-purchase"
+    assert found.event_time_ms == EVENT_TIME_MS
+    assert found.test_event_code == "TEST1"
+    assert found.match_keys == (
+        "email",
+        "phone",
+        "external_id",
+        "ttclid",
+        "ttp",
+        "ip",
+        "user_agent",
+    )
+    assert found.warnings == found.removed == ()
+    element = orjson.loads(found.body)
+    user = element.pop("user")
+    assert user["locale"] == "en-US"
+    assert re.fullmatch("[0-9a-f]{64}", user["phone"])
+    assert element == {
+        "event": "CompletePayment",
+        "event_time": EVENT_TIME_MS // 1000,
+        "event_id": "order-00000007-purchase",
+        "page": {
+            "url": "https://shop.example/checkout/thank-you?order=7&utm_source=tiktok",
+            "referrer": "https://shop.example/checkout/payment",
+        },
+        "properties": {
+            "value": 49.9,
+            "currency": "USD",
+            "content_type": "product",
+            "contents": [
+                {"content_id": "sku-1", "content_name": "Mug", "quantity": 1, "price": 19.9},
+                {"content_id": "sku-2", "content_name": "Lamp", "quantity": 2, "price": 15.0},
+            ],
+            "order_id": "order-00000007",
+            "ad_user_data": "GRANTED",
+            "ad_personalization": "GRANTED",
+        },
+    }
+
+
+def test_the_smallest_event_sends_nothing_but_what_it_has() -> None:
+    """No nulls, no empty strings, no empty objects."""
+    given_ = event(user={"email": ""}, properties={"custom": {}, "contents": [{}], "order_id": " "})
+    assert body(given_).keys() == {"event", "event_time", "event_id", "page"}
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "sent"),
+    [
+        ("purchase", {}, "CompletePayment"),
+        ("generate_lead", {}, "SubmitForm"),
+        ("purchase", NEWER_EVENT_NAMES, "Purchase"),
+        ("purchase", {"purchase": "MyPurchase"}, "MyPurchase"),
+        ("Purchase", {}, "Purchase"),
+        ("CompletePayment", {}, "CompletePayment"),
+        ("Purchase", {"Purchase": "CompletePayment"}, "CompletePayment"),
+        ("quiz_finished", {}, "quiz_finished"),
+    ],
+)
+def test_event_names_are_mapped(name: str, overrides: dict[str, str], sent: str) -> None:
+    """GA4's names by default; TikTok's own and custom names stay unless the user renames them."""
+    names = {**GA4_EVENT_NAMES, **overrides}
+    assert mapped(event(event=name), destination(event_names=names)).event == sent
+
+
+def test_no_default_renames_a_tiktok_name() -> None:
+    """The name is part of TikTok's deduplication key and must equal the pixel's."""
+    tiktok = WEB_EVENTS | OLDER_EVENTS
+    assert tiktok.isdisjoint(GA4_EVENT_NAMES)
+    assert tiktok.issuperset(GA4_EVENT_NAMES.values())
+    assert tiktok.issuperset(NEWER_EVENT_NAMES.values())
+
+
+def test_allowed_events_are_named_as_sent() -> None:
+    """What is not allowed is suppressed, on purpose and not as an error."""
+    only = destination(allow_events=frozenset({"CompletePayment"}))
+    assert outcome(event(event="page_view"), only) == Suppressed(Reason.FILTER)
+    assert mapped(event(event="purchase"), only).event == "CompletePayment"
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason", "field"),
+    [
+        ({"event": ""}, Reason.INVALID, "event"),
+        ({"event": " "}, Reason.INVALID, "event"),
+        ({"event_id": ""}, Reason.INVALID, "event_id"),
+        ({"event_id": "\t"}, Reason.INVALID, "event_id"),
+        ({"page": None}, Reason.INVALID, "page.url"),
+        ({"page": {"referrer": "https://a.example"}}, Reason.INVALID, "page.url"),
+        ({"page": {"url": " "}}, Reason.INVALID, "page.url"),
+        ({"limited_data_use": True}, Reason.INVALID, "user.ip"),
+        ({"limited_data_use": True, "user": {"ip": "10.0.0.1"}}, Reason.INVALID, "user.ip"),
+        ({"event_time": NOW - 7 * DAY - 1}, Reason.TOO_OLD, "event_time"),
+        ({"event_time": -1}, Reason.TOO_OLD, "event_time"),
+        ({"event_time": NOW + 10 * MINUTE + 1}, Reason.IN_FUTURE, "event_time"),
+        ({"event_time": 2**63 - 1}, Reason.IN_FUTURE, "event_time"),
+    ],
+)
+def test_an_event_without_what_tiktok_requires_is_refused(
+    fields: dict[str, Any], reason: Reason, field: str
+) -> None:
+    """The reason is of the closed list and the field is the one to mend."""
+    found = outcome(event(**fields))
+    assert isinstance(found, Refused)
+    assert (found.reason, found.field) == (reason, field)
+
+
+@pytest.mark.parametrize("time", [NOW - 7 * DAY, NOW + 10 * MINUTE])
+def test_times_at_the_bounds_are_taken(time: int) -> None:
+    """Both bounds belong to the allowed range."""
+    assert body(event(event_time=time))["event_time"] == time // 1000
+
+
+def test_a_destination_may_take_older_events() -> None:
+    """The bound is the destination's own."""
+    found = outcome(event(event_time=NOW - 20 * DAY), destination(max_age_ms=28 * DAY))
+    assert isinstance(found, Mapped)
+
+
+def test_an_event_larger_than_the_bound_is_refused() -> None:
+    """Measured on the JSON that would be sent."""
+    size = len(mapped(purchase()).body)
+    assert isinstance(mapper(max_body_bytes=size).map(purchase(), PIXEL_DESTINATION, NOW), Mapped)
+    found = mapper(max_body_bytes=size - 1).map(purchase(), PIXEL_DESTINATION, NOW)
+    assert isinstance(found, Refused)
+    assert found.reason is Reason.TOO_LARGE
+
+
+@pytest.mark.parametrize("source", sorted(set(EventSource) - SUPPORTED_SOURCES))
+def test_a_destination_of_an_unmapped_source_is_a_mistake(source: EventSource) -> None:
+    """Its events must never be sent in the form of another source."""
+    with pytest.raises(UnsupportedSourceError, match=source):
+        mapper().map(event(), Destination(source, "id"), NOW)
+    assert default_event_names(source) == {}
+
+
+@pytest.mark.parametrize(
+    ("own", "of_destination", "sent"),
+    [("A", "B", "A"), (None, "B", "B"), ("", "B", "B"), (" ", None, None), (None, None, None)],
+)
+def test_the_events_test_code_wins(
+    own: str | None, of_destination: str | None, sent: str | None
+) -> None:
+    """A blank one is none; it never stands inside the event, but beside it."""
+    found = mapped(event(test_event_code=own), destination(test_event_code=of_destination))
+    assert found.test_event_code == sent
+    assert b"test_event_code" not in found.body
+
+
+@pytest.mark.parametrize(
+    ("given_", "sent", "warned"),
+    [
+        pytest.param(
+            {"value": 1.5, "currency": " usd "}, {"value": 1.5, "currency": "USD"}, [], id="both"
+        ),
+        pytest.param(
+            {"value": 0.0, "currency": "EUR"}, {"value": 0.0, "currency": "EUR"}, [], id="zero"
+        ),
+        pytest.param({"value": 1.5}, {}, ["value"], id="a value without a currency"),
+        pytest.param({"value": 1.5, "currency": " "}, {}, ["value"], id="a blank currency"),
+        pytest.param({"currency": "USD"}, {}, ["currency"], id="a currency without a value"),
+        pytest.param(
+            {"value": 1.5, "currency": "XXX"}, {}, ["currency"], id="a currency TikTok lacks"
+        ),
+        pytest.param({"value": nan, "currency": "USD"}, {}, ["value"], id="no number"),
+        pytest.param({"value": inf, "currency": "USD"}, {}, ["value"], id="infinite"),
+        pytest.param({"content_type": "product"}, {"content_type": "product"}, [], id="product"),
+        pytest.param(
+            {"content_type": "Product_Group"},
+            {"content_type": "product_group"},
+            [],
+            id="a choice in another case",
+        ),
+        pytest.param({"content_type": "shoe"}, {}, ["content_type"], id="no such content type"),
+        pytest.param({"customer_type": "new"}, {"customer_type": "new"}, [], id="new customer"),
+        pytest.param({"customer_type": "vip"}, {}, ["customer_type"], id="no such customer type"),
+        pytest.param({"num_items": 0}, {"num_items": 0}, [], id="an empty cart"),
+        pytest.param({"num_items": -1}, {}, ["num_items"], id="less than nothing"),
+        pytest.param(
+            {"content_ids": ["a", "", " ", "b"]}, {"content_ids": ["a", "b"]}, [], id="blank ids"
+        ),
+        pytest.param(
+            {"order_id": "o", "shop_id": "s", "search_string": "q", "description": "d"},
+            {"order_id": "o", "shop_id": "s", "search_string": "q", "description": "d"},
+            [],
+            id="texts as they are",
+        ),
+        pytest.param(
+            {"contents": [{"content_name": "Mug"}, {"content_id": " "}]},
+            {"contents": [{"content_name": "Mug"}]},
+            [],
+            id="an item without an id stays, an empty one goes",
+        ),
+        pytest.param(
+            {"contents": [{"content_id": "a", "price": nan, "quantity": 0}] * 2},
+            {"contents": [{"content_id": "a"}, {"content_id": "a"}]},
+            ["contents.price", "contents.quantity"],
+            id="an impossible price and quantity, warned about once",
+        ),
+        pytest.param(
+            {"custom": {"plan": "pro", "seats": 3, "rate": 0.5, "trial": False}},
+            {"plan": "pro", "seats": 3, "rate": 0.5, "trial": False},
+            [],
+            id="custom properties",
+        ),
+        pytest.param(
+            {"custom": {"plan": None, "tier": " ", "": "x"}}, {}, [], id="blank custom properties"
+        ),
+        pytest.param({"custom": {"rate": inf}}, {}, ["custom"], id="an infinite custom number"),
+        pytest.param(
+            {"order_id": "o", "custom": {"order_id": "p", "value": 1.0}},
+            {"order_id": "o"},
+            ["custom"],
+            id="custom never over standard",
+        ),
+        pytest.param(
+            {"custom": {"Email": "a@b.example", "phone_number": "1", "firstName": "A"}},
+            {},
+            ["custom"],
+            id="personal data under a custom name",
+        ),
+        pytest.param(
+            {"custom": {"ad_user_data": "GRANTED"}},
+            {},
+            ["custom"],
+            id="consent signals come from consent alone",
+        ),
+    ],
+)
+def test_properties_are_checked(
+    given_: dict[str, Any], sent: dict[str, Any], warned: list[str]
+) -> None:
+    """What cannot be right is left out with a warning; all else is passed on."""
+    assert properties(**given_) == (sent, [f"properties.{field}" for field in warned])
+
+
+def test_content_ids_and_num_items_are_never_derived() -> None:
+    """Contents say what they say."""
+    sent, _ = properties(contents=[{"content_id": "a", "quantity": 2}])
+    assert sent.keys() == {"contents"}
+
+
+def test_warnings_never_repeat_what_came_with_the_event() -> None:
+    """Not even the name of a custom property."""
+    found = mapped(
+        event(
+            user={"email": "canary", "phone": "canary", "ip": "canary"},
+            properties={
+                "value": 1.0,
+                "currency": "canary",
+                "content_type": "canary",
+                "custom": {"canary": nan},
+            },
+        )
+    )
+    assert len(found.warnings) == 6
+    assert "canary" not in repr(found.warnings)
+    assert all(isinstance(warning, FieldWarning) for warning in found.warnings)
+
+
+def test_only_the_attribution_share_of_an_ad_is_a_web_events() -> None:
+    """The rest of `ad` belongs to app events."""
+    ad = {"attribution_share": "0.5", "campaign_id": "c"}
+    assert body(event(ad=ad))["ad"] == {"attribution_share": "0.5"}
+    assert "ad" not in body(event(ad={"campaign_id": "c"}))
+
+
+def test_a_denied_marketing_consent_suppresses_the_event() -> None:
+    """With the consent that decided, for the receipt."""
+    found = outcome(event(consent={"marketing": "DENIED", "cmp_version": "2"}))
+    assert isinstance(found, Suppressed)
+    assert found.reason is Reason.CONSENT
+    assert found.consent is not None
+    assert (found.consent.marketing, found.consent.cmp_version) == (ConsentState.DENIED, "2")
+
+
+def test_a_missing_consent_suppresses_by_default() -> None:
+    """A forgotten mapping sends too little, never too much."""
+    found = outcome(event(), consent=ConsentRules())
+    assert isinstance(found, Suppressed)
+    assert found.reason is Reason.CONSENT
+
+
+def test_a_denied_ad_user_data_takes_the_identifiers_out() -> None:
+    """What was taken out is named, what names nobody stays, and the denial travels."""
+    found = mapped(purchase(consent={"marketing": "GRANTED", "ad_user_data": "DENIED"}))
+    element = orjson.loads(found.body)
+    assert element["user"].keys() == {"ttclid", "ttp", "ip", "user_agent", "locale"}
+    assert found.removed == ("user.email", "user.phone", "user.external_id")
+    assert found.match_keys == ("ttclid", "ttp", "ip", "user_agent")
+    assert element["properties"]["ad_user_data"] == "DENIED"
+    assert "ad_personalization" not in element["properties"]
+
+
+def test_signals_are_forwarded_only_where_they_are_wanted() -> None:
+    """Without the setting the names are the advertiser's own again."""
+    quiet = ConsentRules(forward_signals=False)
+    assert "ad_user_data" not in body(purchase(), consent=quiet)["properties"]
+    custom = purchase(properties={"custom": {"ad_user_data": "asked"}})
+    assert body(custom, consent=quiet)["properties"] == {"ad_user_data": "asked"}
+
+
+def test_the_consent_given_takes_the_place_of_the_events_own() -> None:
+    """One attempt may stand for several records; it obeys the strictest."""
+    strict = decide({**purchase()["consent"], "ad_user_data": "DENIED"}, ALLOWED)
+    own = mapped(purchase()).consent
+    found = mapper().map(purchase(), PIXEL_DESTINATION, NOW, strictest(own, strict))
+    assert isinstance(found, Mapped)
+    assert found.consent.strip_user_data
+    assert "email" not in orjson.loads(found.body)["user"]
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_limited_data_use_is_sent_as_decided(
+    flag: bool,  # noqa: FBT001  a column of the table
+) -> None:
+    """With a public address, which TikTok requires for it."""
+    assert body(event(limited_data_use=flag, user=PUBLIC_IP))["limited_data_use"] is flag
+
+
+def test_a_region_can_limit_data_use() -> None:
+    """The setting's regions turn a denial into TikTok's flag."""
+    rules = ConsentRules(limited_data_use_regions=frozenset({"US"}))
+    consent = {"marketing": "GRANTED", "ad_personalization": "DENIED", "region": "US-CA"}
+    assert body(event(consent=consent, user=PUBLIC_IP), consent=rules)["limited_data_use"] is True
+
+
+def test_the_click_id_of_the_page_counts_as_a_match_key() -> None:
+    """In the order of all match keys, wherever it was found."""
+    found = mapped(event(page={"url": "https://s.example/?ttclid=E.1"}, user=PUBLIC_IP))
+    assert found.match_keys == ("ttclid", "ip")
+
+
+def test_equal_match_keys_are_one_object() -> None:
+    """So that a chunk's events can be counted by identity."""
+    one = mapper()
+    first = one.map(event(user=PUBLIC_IP), PIXEL_DESTINATION, NOW)
+    with_locale = event(user={**PUBLIC_IP, "locale": "de"})
+    second = one.map(with_locale, PIXEL_DESTINATION, NOW)
+    assert isinstance(first, Mapped)
+    assert isinstance(second, Mapped)
+    assert first.match_keys is second.match_keys
+
+
+RULES = st.builds(
+    ConsentRules,
+    missing=st.sampled_from([ConsentState.GRANTED, ConsentState.DENIED]),
+    on_marketing_denied=st.sampled_from(OnDenied),
+    on_ad_user_data_denied=st.sampled_from(OnDenied),
+    forward_signals=st.booleans(),
+    limited_data_use_regions=st.just(frozenset({"US"})),
+)
+HASHED = {"email", "phone", "external_id", "first_name", "last_name", "zip_code"}
+
+
+def assert_nothing_empty(value: Any) -> None:
+    """No null, blank text, empty object or array anywhere."""
+    if isinstance(value, dict | list):
+        assert value
+        for child in value.values() if isinstance(value, dict) else value:
+            assert_nothing_empty(child)
+    else:
+        assert value is not None
+        assert not isinstance(value, str) or value.strip()
+
+
+def assert_user_as_documented(user: dict[str, Any]) -> None:
+    """Known fields only, the personal ones as digests."""
+    assert user.keys() <= {*MATCH_KEYS, "locale"}
+    for field in HASHED & user.keys():
+        values = user[field] if isinstance(user[field], list) else [user[field]]
+        assert all(re.fullmatch("[0-9a-f]{64}", value) for value in values)
+
+
+def assert_properties_as_documented(properties_: dict[str, Any]) -> None:
+    """Standard properties in the types and choices of TikTok's reference."""
+    assert ("value" in properties_) == ("currency" in properties_)
+    assert properties_.get("currency", "USD") in CURRENCIES
+    assert properties_.get("content_type", "product") in {"product", "product_group"}
+    assert properties_.get("customer_type", "new") in {"new", "returning"}
+    for item in properties_.get("contents", ()):
+        assert item.get("quantity", 1) >= 1
+        assert isinstance(item.get("price", 0.0), float)
+    for name in STANDARD_PROPERTIES - {"value", "contents", "content_ids", "num_items"}:
+        assert isinstance(properties_.get(name, ""), str)
+
+
+@settings(max_examples=100, deadline=None)
+@given(any_event, RULES)
+def test_any_event_maps_to_what_tiktok_documents(
+    given_: dict[str, Any], rules: ConsentRules
+) -> None:
+    """Every event the schema allows has an outcome, and what is sent obeys the reference."""
+    given_["page"] = {"url": "https://s.example/", "referrer": None}
+    found = mapper(rules).map(given_, PIXEL_DESTINATION, NOW)
+    if not isinstance(found, Mapped):
+        assert found.reason in {Reason.CONSENT, Reason.INVALID}
+        return
+    element = orjson.loads(found.body)
+    assert_nothing_empty(element)
+    assert element.keys() <= {
+        "event",
+        "event_time",
+        "event_id",
+        "page",
+        "user",
+        "properties",
+        "limited_data_use",
+        "ad",
+    }
+    assert element["event_time"] == given_["event_time"] // 1000
+    assert element["event_id"] == given_["event_id"]
+    user = element.get("user", {})
+    assert_user_as_documented(user)
+    assert found.match_keys == tuple(key for key in MATCH_KEYS if key in user)
+    assert_properties_as_documented(element.get("properties", {}))
+    if element.get("limited_data_use"):
+        assert "ip" in user
+    if found.consent.strip_user_data:
+        assert not HASHED & user.keys()
