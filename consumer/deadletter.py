@@ -1,0 +1,125 @@
+"""Dead letters: the original record byte for byte, and headers that say what happened.
+
+The original's headers come first and stay as they are; ours follow. A reader takes the last
+header of a name, so headers that come back with a replayed record cannot speak for us.
+The `__connect.errors.*` headers are Kafka Connect's, for tools that know them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from consumer.messages import Produce
+
+if TYPE_CHECKING:
+    from consumer.event import Headers, Instant, Item, Refused
+
+DETAIL_BYTES = 1024
+"""The longest `dlq.detail`."""
+
+IDENTITY_BYTES = 1024
+"""The longest value of a header that repeats something of the event."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetters:
+    """Makes dead letters. `topic` None means `<source topic>.dlq`; `consumer` is group/version."""
+
+    consumer: str
+    topic: str | None = None
+
+    def topic_of(self, source_topic: str) -> str:
+        """Where the dead letters of a source topic go."""
+        return self.topic or f"{source_topic}.dlq"
+
+    def letter(self, item: Item, refused: Refused, handle: int, now: Instant) -> Produce:
+        """The dead letter of an item that was refused."""
+        record = item.record
+        headers = record.headers + self._headers(item, refused, now)
+        return Produce(
+            handle,
+            self.topic_of(record.topic),
+            record.key,
+            record.value,
+            headers,
+            record.timestamp,
+        )
+
+    def without_optional_headers(self, letter: Produce, item: Item) -> Produce:
+        """The same letter with only what names its reason and source.
+
+        For a broker that refuses the record as too large.
+        """
+        original = len(item.record.headers)
+        kept = tuple(h for h in letter.headers[original:] if h[0] in _NEEDED)
+        return letter._replace(headers=letter.headers[:original] + kept)
+
+    def _headers(self, item: Item, refused: Refused, now: Instant) -> Headers:
+        record = item.record
+        detail = _cut(refused.detail, DETAIL_BYTES).decode()
+        named: tuple[tuple[str, str | int | None], ...] = (
+            ("dlq.version", 1),
+            ("dlq.reason", refused.reason.value),
+            ("dlq.detail", detail),
+            ("dlq.field", refused.field),
+            ("dlq.source.topic", record.topic),
+            ("dlq.source.partition", record.partition),
+            ("dlq.source.offset", record.offset),
+            ("dlq.source.timestamp", record.timestamp if record.timestamp >= 0 else None),
+            ("dlq.event_id", item.event_id),
+            ("dlq.event", item.event),
+            ("dlq.event_source_id", item.event_source_id),
+            ("dlq.tiktok.code", item.tiktok_code),
+            ("dlq.tiktok.request_id", item.request_id),
+            ("dlq.http.status", item.http_status),
+            ("dlq.attempts", item.attempt_count),
+            ("dlq.failed_at", _rfc3339(now)),
+            ("dlq.consumer", self.consumer),
+            ("dlq.replay.count", item.replay_count),
+            ("dlq.traceparent", _traceparent(item)),
+            ("__connect.errors.topic", record.topic),
+            ("__connect.errors.partition", record.partition),
+            ("__connect.errors.offset", record.offset),
+            ("__connect.errors.exception.message", f"{refused.reason.value}: {detail}"),
+        )
+        return tuple(
+            (name, _cut(str(value), _LONGEST.get(name, IDENTITY_BYTES)))
+            for name, value in named
+            if value is not None
+        )
+
+
+_NEEDED = frozenset(
+    {
+        "dlq.version",
+        "dlq.reason",
+        "dlq.source.topic",
+        "dlq.source.partition",
+        "dlq.source.offset",
+        "dlq.replay.count",
+    }
+)
+
+
+_LONGEST = {"__connect.errors.exception.message": DETAIL_BYTES + 64}  # the reason stands before it
+
+
+def _cut(text: str, size: int) -> bytes:
+    """The text as at most `size` bytes of UTF-8, cut at a character; never raises."""
+    encoded = text.encode("utf-8", "replace")
+    return encoded if len(encoded) <= size else encoded[:size].decode("utf-8", "ignore").encode()
+
+
+def _rfc3339(now: Instant) -> str:
+    moment = datetime.fromtimestamp(now.wall_ms / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _traceparent(item: Item) -> str | None:
+    """The item's span as a W3C `traceparent`; None where there is no tracing."""
+    trace = item.trace
+    if not trace.trace_id:
+        return None
+    return f"00-{trace.trace_id:032x}-{trace.span_id:016x}-{'01' if trace.sampled else '00'}"

@@ -1,0 +1,515 @@
+"""The engine: every decision of the consumer, without any I/O.
+
+Inputs are method calls that carry what happened and the time; each returns the actions to carry
+out, in order. Nothing in here awaits, reads a clock, or knows Kafka's or aiohttp's types, so the
+same engine runs in production and under a simulated world. One thread drives it.
+
+`wake_at` says when to call `tick` if nothing else happens before.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from consumer.consent import strictest
+from consumer.dedup import within_window
+from consumer.event import (
+    Headers,
+    Instant,
+    Item,
+    Reason,
+    Record,
+    Refused,
+    Suppressed,
+    TopicPartition,
+    TraceIds,
+)
+from consumer.intake import Intake, SchemaNeeded
+from consumer.limits import InFlight, Random, RetryPolicy
+from consumer.messages import (
+    Acknowledged,
+    Action,
+    AttemptFinished,
+    Commit,
+    FetchSchema,
+    Flow,
+    LookUp,
+    Pause,
+    Produce,
+    Released,
+    Resume,
+    SchemaAnswer,
+    Send,
+    Settled,
+)
+from consumer.offsets import Partition
+from consumer.settle import STORE_FAILED, Settlement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from consumer.deliver import Delivery
+    from consumer.schema_wait import SchemaWaits
+    from consumer.source_events import AssignedPartition, CommitResult, PositionChange
+    from consumer.verdict import Answer
+
+REGISTRY_UNAVAILABLE = "registry_unavailable"
+_POSITION = 0
+"""Handles count from 1; this one stands for a partition's position, which may hold it, too."""
+_DRAIN_LOOK_SECONDS = 0.05
+_COMMIT_LOST_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """Bounds and times of the engine; times in seconds."""
+
+    window: float = 48 * 3600.0
+    max_in_flight_events: int = 20_000
+    max_in_flight_bytes: int = 64 << 20
+    commit_interval: float = 1.0
+    patience: RetryPolicy = field(default_factory=lambda: RetryPolicy(0.25, 15.0))
+    """Pauses between tries of what is ours to get done: the store, dead letters."""
+
+
+@dataclass(slots=True, eq=False)
+class _Revocation:
+    """Partitions that are to be handed over together, by a deadline (seconds)."""
+
+    partitions: list[Partition]
+    deadline: float
+
+
+class Engine:
+    """All decisions of one process. See the module for how it is driven."""
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        *,
+        intake: Intake,
+        schemas: SchemaWaits,
+        delivery: Delivery,
+        settlement: Settlement,
+        handles: itertools.count[int],
+        begin_trace: Callable[[Headers], TraceIds],
+        rng: Random,
+    ) -> None:
+        self._settings = settings
+        self._window_ms = int(settings.window * 1000)
+        self._intake = intake
+        self._schemas = schemas
+        self.delivery = delivery
+        self._settlement = settlement
+        self._handles = handles
+        self._begin_trace = begin_trace
+        self._rng = rng
+        # Keyed by TopicPartition; a plain pair finds it too, without making one per record.
+        self.partitions: dict[tuple[str, int], Partition] = {}
+        self.in_flight = InFlight(settings.max_in_flight_events, settings.max_in_flight_bytes)
+        self._flowing = True
+        self._paused: set[Partition] = set()
+        self._look_ups: dict[int, tuple[LookUp, list[Item]]] = {}
+        self._failures: Counter[int] = Counter()
+        self._later: list[tuple[float, int, Action]] = []
+        self._order = itertools.count()
+        self._revocations: list[_Revocation] = []
+        self._drain_look_at = math.inf
+        self._commit_at = -math.inf
+        self._committing_since: float | None = None
+        self._committing: dict[TopicPartition, tuple[Partition, int]] = {}
+        self._actions: list[Action] = []
+
+    # Assignment
+
+    def assigned(self, assigned: Iterable[AssignedPartition], now: Instant) -> list[Action]:
+        """These partitions are ours now, each from its position on."""
+        for one in assigned:
+            partition = Partition(one.tp, one.position, one.committed)
+            if one.hold is not None:
+                partition.hold(one.hold, _POSITION)
+                self._paused.add(partition)  # the source has not begun to read it
+            self.partitions[one.tp] = partition
+        return self._after(now)
+
+    def position_changed(self, change: PositionChange, now: Instant) -> list[Action]:
+        """A partition is read from another position now, is held there, or no longer held."""
+        partition = self.partitions.get(change.tp)
+        if partition is not None:
+            partition.position = max(partition.position, change.position)
+            for reason in list(partition.holds):
+                partition.release(reason, _POSITION)
+            if change.hold is not None:
+                partition.hold(change.hold, _POSITION)
+        return self._after(now)
+
+    def revoked(self, tps: Iterable[TopicPartition], deadline: float, now: Instant) -> list[Action]:
+        """These partitions are to be handed over: settle what is in flight by the deadline.
+
+        `Released` follows, at the latest when `tick` is called at the deadline (seconds).
+        """
+        partitions = [self.partitions[tp] for tp in tps if tp in self.partitions]
+        for partition in partitions:
+            partition.draining = True
+        self.delivery.flush()
+        self._revocations.append(_Revocation(partitions, deadline))
+        self._drain_look_at = now.mono
+        return self._after(now)
+
+    def lost(self, tps: Iterable[TopicPartition], now: Instant) -> list[Action]:
+        """These partitions belong to somebody else already: drop what is queued, commit nothing."""
+        self._let_go([self.partitions[tp] for tp in tps if tp in self.partitions], now)
+        return self._after(now)
+
+    # Intake
+
+    def records(self, records: Sequence[Record], now: Instant) -> list[Action]:
+        """Records were read. Those of partitions that are not ours, or no longer, are ignored."""
+        partitions, begin_trace, prepare = (
+            self.partitions,
+            self._begin_trace,
+            self._intake.prepare,
+        )
+        wall_ms = now.wall_ms
+        taken, size = 0, 0
+        look_ups: dict[Partition, list[Item]] = {}
+        for record in records:
+            partition = partitions.get((record.topic, record.partition))
+            if partition is None or partition.draining:
+                continue
+            item = Item(record, now, begin_trace(record.headers), partition)
+            if not partition.take(item):
+                continue
+            taken += 1
+            size += len(record.value or b"")
+            self._enter(item, prepare(item, wall_ms), look_ups, now)
+        self.in_flight.add(taken, size)
+        self._look_up(look_ups)
+        return self._after(now)
+
+    def schema_answered(self, schema_id: int, answer: SchemaAnswer, now: Instant) -> list[Action]:
+        """The registry said something about a schema id, or did not answer."""
+        waiting = [item.owner for item in self._schemas.items(schema_id)]
+        going_on = self._schemas.answered(schema_id, answer, now.mono)
+        if isinstance(going_on, float):
+            held = self._schemas.unavailable(schema_id)
+            for owner in waiting:
+                if held:
+                    owner.hold(REGISTRY_UNAVAILABLE, schema_id)
+                else:
+                    owner.release(REGISTRY_UNAVAILABLE, schema_id)
+            self._do_at(going_on, FetchSchema(schema_id))
+            return self._after(now)
+        for owner in waiting:
+            owner.release(REGISTRY_UNAVAILABLE, schema_id)
+        items, refused = going_on
+        look_ups: dict[Partition, list[Item]] = {}
+        for item in items:
+            found = refused or self._intake.prepare(item, now.wall_ms)
+            self._enter(item, found, look_ups, now)
+        self._look_up(look_ups)
+        return self._after(now)
+
+    def _enter(
+        self,
+        item: Item,
+        found: SchemaNeeded | Refused | Suppressed | None,
+        look_ups: dict[Partition, list[Item]],
+        now: Instant,
+    ) -> None:
+        """An item has been through intake: where it goes from there."""
+        if found is None:
+            first = self._settlement.in_flight.enter(item)
+            if first is None:
+                look_ups.setdefault(item.owner, []).append(item)
+            else:
+                self._wait_for(first, item, now)
+        elif isinstance(found, SchemaNeeded):
+            asked = self._schemas.enter(found.schema_id, item, now.mono)
+            if isinstance(asked, Refused):
+                self._actions += self._settlement.refuse(item, asked, now)
+            elif asked:
+                self._actions.append(FetchSchema(found.schema_id))
+            elif self._schemas.unavailable(found.schema_id):
+                item.owner.hold(REGISTRY_UNAVAILABLE, found.schema_id)
+        elif isinstance(found, Suppressed):
+            self._settlement.suppress(item, found.reason, now)
+        else:
+            self._actions += self._settlement.refuse(item, found, now)
+
+    def _wait_for(self, first: Item, waiter: Item, now: Instant) -> None:
+        """The later record waits; the next attempt applies the stricter consent of the two."""
+        if first.consent is None or waiter.consent is None:
+            return
+        consent = strictest(first.consent, waiter.consent)
+        if consent == first.consent:
+            return
+        found = self._intake.restrict(first, consent, now.wall_ms)
+        if isinstance(found, Refused):
+            self.delivery.withdraw(first, found)
+
+    def _go_first(self, promoted: Iterable[Item], now: Instant) -> None:
+        """Items that waited are the first of their key now: as strict as those that wait still.
+
+        They are looked up: those they waited for may have been another partition's.
+        """
+        look_ups: dict[Partition, list[Item]] = {}
+        for item in promoted:
+            for waiter in item.waiters or ():
+                self._wait_for(item, waiter, now)
+            look_ups.setdefault(item.owner, []).append(item)
+        self._look_up(look_ups)
+
+    # Deduplication
+
+    def _look_up(self, look_ups: Mapping[Partition, list[Item]]) -> None:
+        for partition, items in look_ups.items():
+            action = LookUp(next(self._handles), partition.tp, [item.key for item in items])
+            self._look_ups[action.handle] = action, items
+            self._actions.append(action)
+
+    def looked_up(
+        self, handle: int, accepted_at: Sequence[int | None], now: Instant
+    ) -> list[Action]:
+        """The store said when each key was accepted (milliseconds), if it was."""
+        asked = self._look_ups.pop(handle, None)
+        self._failures.pop(handle, None)
+        wall_ns, wall_ms, window_ms = now.wall_ns, now.wall_ms, self._window_ms
+        if asked is not None:
+            asked[1][0].owner.release(STORE_FAILED, handle)
+            for item, accepted_ms in zip(asked[1], accepted_at, strict=True):
+                item.deduplicated_ns = wall_ns
+                if within_window(accepted_ms, wall_ms, window_ms):
+                    self._settlement.duplicate(item, now)
+                else:
+                    self.delivery.add(item, now)
+        return self._after(now)
+
+    def marked(self, handle: int, now: Instant) -> list[Action]:
+        """The marks are durable."""
+        self._failures.pop(handle, None)
+        self._settlement.marked(handle, now)
+        return self._after(now)
+
+    def store_failed(self, handle: int, now: Instant) -> list[Action]:
+        """The store failed at a look-up or a mark: the partition stops until it answers again."""
+        if handle in self._look_ups:
+            action, items = self._look_ups[handle]
+            items[0].owner.hold(STORE_FAILED, handle)
+            self._again(handle, action, now)
+        elif (again := self._settlement.mark_failed(handle)) is not None:
+            self._again(handle, again, now)
+        return self._after(now)
+
+    # Delivery
+
+    def answered(self, handle: int, answer: Answer, now: Instant) -> list[Action]:
+        """What came back for a request."""
+        judged = self.delivery.answered(handle, answer, now)
+        self._actions.append(AttemptFinished(judged.attempt))
+        if judged.accepted:
+            reason = Reason.PARTIAL if judged.verdict.rule.partial else None
+            self._actions += self._settlement.accept(judged.accepted, reason, now)
+        self._refuse(judged.refused, now)
+        return self._after(now)
+
+    def acknowledged(self, answers: Iterable[Acknowledged], now: Instant) -> list[Action]:
+        """What became of dead letters."""
+        for answer in answers:
+            again = self._settlement.acknowledged(answer, now)
+            if again is None:
+                self._failures.pop(answer.handle, None)
+            else:
+                self._again(answer.handle, again, now)
+        return self._after(now)
+
+    def _refuse(self, refused: Iterable[tuple[Item, Refused]], now: Instant) -> None:
+        for item, why in refused:
+            self._actions += self._settlement.refuse(item, why, now)
+
+    # Offsets
+
+    def committed(self, results: Iterable[CommitResult], now: Instant) -> list[Action]:
+        """What became of a commit. An error (a rebalance, say) leaves it to the next one.
+
+        Only the answer to the commit that this assignment asked for says anything about it: an
+        earlier assignment's, or one that the source made by itself, changes nothing.
+        """
+        for result in results:
+            asked = self._committing.get(result.tp)
+            if asked is None or asked[1] != result.offset:
+                continue
+            del self._committing[result.tp]
+            if result.error is None:
+                asked[0].committed = result.offset
+            else:
+                asked[0].progressed = True
+        if not self._committing:
+            self._committing_since = None
+        return self._after(now)
+
+    def high_watermarks(self, highs: Mapping[TopicPartition, int]) -> None:
+        """How far each partition reaches, for the lag that is reported."""
+        for tp, high in highs.items():
+            partition = self.partitions.get(tp)
+            if partition is not None:
+                partition.high = high
+
+    def _commit(self, now: float) -> None:
+        since = self._committing_since
+        if now < self._commit_at or (since is not None and now < since + _COMMIT_LOST_SECONDS):
+            return
+        offsets = {
+            partition.tp: offset
+            for partition in self.partitions.values()
+            if partition.progressed
+            and not partition.draining
+            and (offset := partition.to_commit()) is not None
+        }
+        self._commit_at = now + self._settings.commit_interval
+        if offsets:
+            self._committing_since = now
+            self._committing = {tp: (self.partitions[tp], o.offset) for tp, o in offsets.items()}
+            self._actions.append(Commit(offsets))
+
+    # Time
+
+    def tick(self, now: Instant) -> list[Action]:
+        """Time has passed."""
+        while self._later and self._later[0][0] <= now.mono:
+            action = heapq.heappop(self._later)[2]
+            if isinstance(action, FetchSchema) or self._is_wanted(action):
+                self._actions.append(action)
+        return self._after(now)
+
+    def wake_at(self, now: Instant) -> float:
+        """When `tick` is due if nothing happens before: seconds, infinity for never."""
+        at = min(self.delivery.wake_at(now), self._drain_look_at)
+        if self._later:
+            at = min(at, self._later[0][0])
+        if self._committing_since is None and any(p.progressed for p in self.partitions.values()):
+            at = min(at, self._commit_at)
+        return at
+
+    def _is_wanted(self, action: Action) -> bool:
+        """Whether an action put up for another try still has somebody waiting for it."""
+        handle = getattr(action, "handle", _POSITION)
+        return handle in self._look_ups or self._settlement.wants(handle)
+
+    def _do_at(self, at: float, action: Action) -> None:
+        heapq.heappush(self._later, (at, next(self._order), action))
+
+    def _again(self, handle: int, action: Action, now: Instant) -> None:
+        self._failures[handle] += 1
+        pause = self._settings.patience.pause(self._failures[handle], self._rng)
+        self._do_at(now.mono + pause, action)
+
+    # What follows from every input
+
+    def _after(self, now: Instant) -> list[Action]:
+        """Sends what may go, tells what is settled, and adjusts the flow."""
+        requests, refused = self.delivery.poll(now)
+        self._refuse(refused, now)
+        if self._settlement.promoted:
+            promoted, self._settlement.promoted = self._settlement.promoted, []
+            self._go_first(promoted, now)
+        self._actions += map(Send, requests)
+        settled = self._settlement.settled
+        if settled:
+            self._settlement.settled = []
+            self.in_flight.remove(
+                len(settled), sum(len(item.record.value or b"") for item in settled)
+            )
+            self._actions.append(Settled(settled))
+        if self._revocations:
+            self._hand_over_drained(now)
+        self._commit(now.mono)
+        self._adjust_flow()
+        actions, self._actions = self._actions, []
+        return actions
+
+    def _adjust_flow(self) -> None:
+        for partition in self.partitions.values():
+            if bool(partition.holds) != (partition in self._paused):
+                if partition.holds:
+                    self._paused.add(partition)
+                    self._actions.append(Pause(partition.tp))
+                else:
+                    self._paused.discard(partition)
+                    self._actions.append(Resume(partition.tp))
+        if self._flowing == self.in_flight.full:
+            self._flowing = not self.in_flight.full
+            self._actions.append(Flow(self._flowing))
+
+    # Hand-over
+
+    def _hand_over_drained(self, now: Instant) -> None:
+        """Hands over what is drained, and what cannot be drained before its deadline."""
+        waiting = []
+        for revocation in self._revocations:
+            partitions = [p for p in revocation.partitions if p.active]
+            left = any(p.pending for p in partitions)
+            if left and now.mono < revocation.deadline:
+                left = now.mono < self._drain_look_at or self._can_move(revocation, now)
+            else:
+                left = False
+            if left:
+                waiting.append(revocation)
+                continue
+            offsets = {p.tp: p.to_commit() for p in partitions}
+            self._let_go(partitions, now)
+            self._actions.append(Released(offsets))
+        self._revocations = waiting
+        if now.mono >= self._drain_look_at or not waiting:
+            self._drain_look_at = now.mono + _DRAIN_LOOK_SECONDS if waiting else math.inf
+
+    def _can_move(self, revocation: _Revocation, now: Instant) -> bool:
+        """Whether anything unsettled of these partitions can still settle by the deadline."""
+        stuck: Counter[Partition] = Counter()
+        for item in self._stuck(revocation.deadline, now):
+            stuck[item.owner] += 1
+            for waiter in item.waiters or ():
+                stuck[waiter.owner] += 1
+        return any(len(p.pending) > stuck[p] for p in revocation.partitions if p.active)
+
+    def _stuck(self, deadline: float, now: Instant) -> Iterable[Item]:
+        yield from self.delivery.stuck(deadline, now)
+        beyond = {a for at, _, a in self._later if at > deadline and isinstance(a, FetchSchema)}
+        for fetch in beyond:
+            yield from self._schemas.items(fetch.schema_id)
+        handles = {
+            action.handle
+            for at, _, action in self._later
+            if at > deadline and isinstance(action, Produce)
+        }
+        yield from (i for handle, i in self._settlement.waiting_letters() if handle in handles)
+
+    def _let_go(self, partitions: Sequence[Partition], now: Instant) -> None:
+        """Forgets partitions; their unsettled records are somebody else's to read again."""
+        if not partitions:
+            return
+        for partition in partitions:
+            partition.active = False
+            self._paused.discard(partition)
+            if self.partitions.get(partition.tp) is partition:
+                del self.partitions[partition.tp]
+        owners = set(partitions)
+        self._look_ups = {
+            handle: asked
+            for handle, asked in self._look_ups.items()
+            if asked[1][0].owner not in owners
+        }
+        self.delivery.drop(owners)
+        self._schemas.drop(owners)
+        self._go_first(self._settlement.hand_over(partitions), now)
+        for partition in partitions:
+            unsettled = partition.pending.values()
+            self.in_flight.remove(
+                len(unsettled), sum(len(item.record.value or b"") for item in unsettled)
+            )
+            partition.pending = {}

@@ -1,0 +1,101 @@
+"""Offsets: what was taken from a partition, what of it is unsettled, and what may be committed.
+
+The committed offset never passes a record that has no outcome yet. Everything is counted by
+offset and by assignment: results that belong to an earlier assignment of the same partition find
+their `Partition` inactive and change nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from consumer.event import Item, TopicPartition
+
+
+class CommitOffset(NamedTuple):
+    """What is committed for a partition: the next offset to read, and metadata beside it."""
+
+    offset: int
+    metadata: str = ""
+
+
+class Partition:
+    """One assignment of one partition to this process, from assigned to handed over.
+
+    `position` is the next offset to take, `high` the end of the partition as last seen. `holds`
+    has the reasons for which the partition is paused, each with the handles of what waits; it
+    flows again when the last of them ends. `progressed` says that there may be more to commit.
+    """
+
+    __slots__ = (
+        "active",
+        "committed",
+        "draining",
+        "high",
+        "holds",
+        "pending",
+        "position",
+        "progressed",
+        "tp",
+    )
+
+    def __init__(self, tp: TopicPartition, position: int, committed: int | None) -> None:
+        self.tp = tp
+        self.position = position
+        self.committed = committed
+        self.high: int | None = None
+        self.pending: dict[int, Item] = {}
+        self.holds: dict[str, set[int]] = {}
+        self.progressed = committed is None or committed != position
+        self.active = True
+        self.draining = False
+
+    def __repr__(self) -> str:
+        """Coordinates and state."""
+        state = "active" if self.active else "handed over"
+        name = f"{self.tp.topic}/{self.tp.partition}"
+        return f"<Partition {name} {state} position={self.position} pending={len(self.pending)}>"
+
+    def take(self, item: Item) -> bool:
+        """Takes a record; false where its offset was taken before (a fetch that came twice)."""
+        offset = item.record.offset
+        if offset < self.position:
+            return False
+        self.position = offset + 1
+        self.pending[offset] = item
+        return True
+
+    def settle(self, offset: int) -> bool:
+        """A record has its outcome; false where it had one already. Settling twice is harmless."""
+        self.progressed = True
+        return self.pending.pop(offset, None) is not None
+
+    def hold(self, reason: str, handle: int) -> None:
+        """Something of this partition waits: it is paused for this reason."""
+        self.holds.setdefault(reason, set()).add(handle)
+
+    def release(self, reason: str, handle: int) -> None:
+        """What waited goes on; the reason ends with the last that waited for it."""
+        waiting = self.holds.get(reason)
+        if waiting is not None:
+            waiting.discard(handle)
+            if not waiting:
+                del self.holds[reason]
+
+    @property
+    def watermark(self) -> int:
+        """The offset to commit: all records below it are settled."""
+        # Offsets are taken in rising order, so the first unsettled one is the lowest.
+        return next(iter(self.pending), self.position)
+
+    @property
+    def unsettled_span(self) -> int:
+        """How many offsets lie between the watermark and the position."""
+        return self.position - self.watermark
+
+    def to_commit(self) -> CommitOffset | None:
+        """What to commit now; None where it would say nothing new."""
+        watermark = self.watermark
+        self.progressed = False
+        return None if watermark == self.committed else CommitOffset(watermark)

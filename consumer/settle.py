@@ -1,0 +1,217 @@
+"""Settlement: from a verdict to the one outcome of a record, in the order that loses nothing.
+
+Accepted: mark written, then outcome, then offset. Refused: dead letter acknowledged, then
+outcome, then offset. Records that waited for another one's outcome get theirs from it.
+What fails on the way (a store, the dead-letter topic) is tried again; its partition is held.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from consumer.dedup import InFlight
+from consumer.event import Item, Outcome, Reason, Refused
+from consumer.messages import Acknowledged, Action, Mark, Produce
+from consumer.verdict import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from consumer.deadletter import DeadLetters
+    from consumer.event import Instant
+    from consumer.offsets import Partition
+
+STORE_FAILED = "dedup_store_failed"
+LETTER_REFUSED = "dead_letter_refused"
+LETTER_TOO_LARGE = "dead_letter_too_large"
+
+
+class _Letter:
+    """A dead letter that is not acknowledged yet."""
+
+    __slots__ = ("item", "produce", "reduced", "refused")
+
+    def __init__(self, item: Item, refused: Refused, produce: Produce) -> None:
+        self.item = item
+        self.refused = refused
+        self.produce = produce
+        self.reduced = False
+
+
+class Settlement:
+    """What is between its verdict and its outcome, and who waits for whom."""
+
+    def __init__(self, letters: DeadLetters, handles: Iterator[int]) -> None:
+        self.in_flight = InFlight()
+        self._dead_letters = letters
+        self._handles = handles
+        self._marks: dict[int, tuple[Mark, list[Item], Reason | None]] = {}
+        self._letters: dict[int, _Letter] = {}
+        self.settled: list[Item] = []
+        """Items with an outcome, until the engine has told the world."""
+        self.promoted: list[Item] = []
+        """Items that became the first of their key and are still to be sent."""
+
+    # Accepted
+
+    def accept(
+        self, items: Iterable[Item], reason: Reason | None, now: Instant
+    ) -> Iterator[Action]:
+        """TikTok accepted these items: their keys are to be marked, partition by partition."""
+        by_owner: dict[Partition, list[Item]] = {}
+        for item in items:
+            if item.owner.active:
+                by_owner.setdefault(item.owner, []).append(item)
+        now_ms = now.wall_ms
+        for owner, owned in by_owner.items():
+            handle = next(self._handles)
+            mark = Mark(handle, owner.tp, [(item.key, now_ms) for item in owned])
+            self._marks[handle] = mark, owned, reason
+            yield mark
+
+    def marked(self, handle: int, now: Instant) -> None:
+        """The marks are durable: the items are delivered, those that waited are duplicates."""
+        written = self._marks.pop(handle, None)
+        if written is None:
+            return
+        _, items, reason = written
+        items[0].owner.release(STORE_FAILED, handle)
+        for item in items:
+            self.settle(item, Outcome.DELIVERED, reason, now)
+            for waiter in self.in_flight.leave(item):
+                self.settle(waiter, Outcome.DUPLICATE, None, now)
+
+    def mark_failed(self, handle: int) -> Action | None:
+        """The store failed: its partition is held, the same marks are to be tried again."""
+        failed = self._marks.get(handle)
+        if failed is None:
+            return None
+        failed[1][0].owner.hold(STORE_FAILED, handle)
+        return failed[0]
+
+    # Not sent
+
+    def duplicate(self, item: Item, now: Instant) -> None:
+        """The key was accepted before: this item and those that wait for it are duplicates."""
+        self.settle(item, Outcome.DUPLICATE, None, now)
+        for waiter in self.in_flight.leave(item):
+            self.settle(waiter, Outcome.DUPLICATE, None, now)
+
+    def suppress(self, item: Item, reason: Reason, now: Instant) -> None:
+        """The item is not sent, on purpose."""
+        self.settle(item, Outcome.SUPPRESSED, reason, now)
+        self.promoted += self._succeed(item)
+
+    # Refused
+
+    def refuse(self, item: Item, refused: Refused, now: Instant) -> Iterator[Action]:
+        """The item is refused for good: a dead letter; so are the same bytes that wait for it.
+
+        A waiter with other bytes may be a correction: it becomes the first of its key.
+        """
+        if item.owner.active:
+            yield self._produce(item, refused, now)
+        waiters = self.in_flight.leave(item) if item.key else []
+        others = []
+        for waiter in waiters:
+            if waiter.record.value == item.record.value:
+                waiter.attempts = item.attempts
+                yield self._produce(waiter, refused, now)
+            else:
+                others.append(waiter)
+        self.promoted += self._promote(others, item.first_unknown_ms)
+
+    def acknowledged(self, answer: Acknowledged, now: Instant) -> Action | None:
+        """What became of a dead letter; an action to try again later, where it failed."""
+        letter = self._letters.get(answer.handle)
+        if letter is None:
+            return None
+        owner = letter.item.owner
+        if answer.error is None:
+            del self._letters[answer.handle]
+            owner.release(LETTER_REFUSED, answer.handle)
+            owner.release(LETTER_TOO_LARGE, answer.handle)
+            self.settle(letter.item, Outcome.DEAD_LETTERED, letter.refused.reason, now)
+            return None
+        if answer.error == "too_large":
+            if letter.reduced:
+                owner.hold(LETTER_TOO_LARGE, answer.handle)
+            else:
+                letter.reduced = True
+                letter.produce = self._dead_letters.without_optional_headers(
+                    letter.produce, letter.item
+                )
+        else:
+            owner.hold(LETTER_REFUSED, answer.handle)
+        return letter.produce
+
+    def _produce(self, item: Item, refused: Refused, now: Instant) -> Produce:
+        item.detail, item.field = refused.detail, refused.field
+        handle = next(self._handles)
+        produce = self._dead_letters.letter(item, refused, handle, now)
+        self._letters[handle] = _Letter(item, refused, produce)
+        return produce
+
+    # Outcomes
+
+    def settle(self, item: Item, outcome: Outcome, reason: Reason | None, now: Instant) -> None:
+        """Gives an item its outcome, once; what an earlier assignment left over gets none."""
+        if item.owner.active and item.owner.settle(item.record.offset):
+            item.outcome, item.reason, item.settled = outcome, reason, now
+            self.settled.append(item)
+
+    def hand_over(self, gone: Sequence[Partition]) -> list[Item]:
+        """Forgets all items of partitions that are no longer ours; they must be inactive by now.
+
+        Records of other partitions that waited for one of them become the first of their key;
+        they come back and are to be looked up, since their own store was not asked yet.
+        """
+        owners = set(gone)
+        self._marks = {h: m for h, m in self._marks.items() if m[1][0].owner not in owners}
+        self._letters = {h: e for h, e in self._letters.items() if e.item.owner not in owners}
+        orphans: list[Item] = []
+        for partition in gone:
+            for item in partition.pending.values():
+                if not item.key:
+                    continue
+                first = self.in_flight.first(item.key)
+                if first is item:
+                    waiters = [w for w in self.in_flight.leave(item) if w.owner.active]
+                    orphans += self._promote(waiters, _maybe_taken_ms(item))
+                elif first is not None and first.waiters and item in first.waiters:
+                    first.waiters.remove(item)
+        return orphans
+
+    def waiting_letters(self) -> Iterator[tuple[int, Item]]:
+        """The dead letters that are not acknowledged, by handle."""
+        for handle, letter in self._letters.items():
+            yield handle, letter.item
+
+    def wants(self, handle: int) -> bool:
+        """Whether a mark or a dead letter with this handle is still waited for."""
+        return handle in self._marks or handle in self._letters
+
+    def _succeed(self, item: Item) -> list[Item]:
+        return self._promote(self.in_flight.leave(item), item.first_unknown_ms) if item.key else []
+
+    def _promote(self, waiters: list[Item], first_unknown_ms: int | None) -> list[Item]:
+        """The first of the waiters takes the place of the one they waited for."""
+        promoted = []
+        for waiter in waiters:
+            if self.in_flight.enter(waiter) is None:
+                # TikTok may have taken the key already: the successor gives up in time, too.
+                waiter.first_unknown_ms = first_unknown_ms
+                promoted.append(waiter)
+        return promoted
+
+
+def _maybe_taken_ms(item: Item) -> int | None:
+    """Since when TikTok may have an item that is given up before its outcome; None: never sent.
+
+    Its last attempt may be in the air still, or accepted and not marked.
+    """
+    if item.first_unknown_ms is None and item.attempts:
+        last = item.attempts[-1]
+        if last.verdict in (None, Kind.ACCEPTED.value):
+            return last.started.wall_ms
+    return item.first_unknown_ms

@@ -1,0 +1,119 @@
+"""What the Kafka source says and what it is told: values, and the interface of its listener."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from consumer.position import Earliest, Latest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from consumer.errors import SourceError
+    from consumer.event import Record, TopicPartition
+    from consumer.offsets import CommitOffset
+
+_EARLIEST: Final = Earliest()
+
+
+class StartTime(NamedTuple):
+    """A group without an offset begins at the first record of this time or later (epoch ms)."""
+
+    timestamp_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSettings:
+    """How to read.
+
+    `properties` are the user's for librdkafka, `bootstrap.servers` and security included; those
+    the promises rest on are added by `kafka_properties`. `revoke_timeout` (seconds) bounds how
+    long revoked partitions may drain. `position_timeout` (seconds) bounds how long a new
+    assignment waits for the broker to say where to begin, before it is held and asked again every
+    `recheck_interval` seconds.
+    """
+
+    topics: Sequence[str]
+    group_id: str
+    properties: Mapping[str, str] = field(repr=False)  # may hold a SASL password
+    start: Earliest | Latest | StartTime = _EARLIEST
+    chunk_size: int = 500
+    revoke_timeout: float = 20.0
+    position_timeout: float = 15.0
+    recheck_interval: float = 5.0
+
+
+class CommitResult(NamedTuple):
+    """What became of one partition's commit.
+
+    `error` is Kafka's name for it. `retriable` says that a later commit may succeed: the group
+    was rebalancing, the coordinator moved or did not answer.
+    """
+
+    tp: TopicPartition
+    offset: int
+    error: str | None
+    retriable: bool
+
+
+class AssignedPartition(NamedTuple):
+    """A partition that this member now owns.
+
+    `position` is the first offset that will be read. `committed` and `metadata` are the group's,
+    None and empty where it has none (the position is then committed at once). `hold` is the reason
+    why nothing is read yet; `lost` the half-open range of offsets deleted before they were read.
+    """
+
+    tp: TopicPartition
+    position: int
+    committed: int | None
+    hold: str | None = None
+    lost: tuple[int, int] | None = None
+    metadata: str = ""
+
+
+class PositionChange(NamedTuple):
+    """An owned partition is now read from `position`, or held there, or no longer held."""
+
+    tp: TopicPartition
+    position: int
+    hold: str | None
+    lost: tuple[int, int] | None
+
+
+class SourceEvents(Protocol):
+    """The source's listener. Every method is called on the event loop's thread, in order.
+
+    An exception out of any of them stops the source: it comes back as `source_failed`.
+    """
+
+    def records_received(self, records: list[Record]) -> None:
+        """Take the next records, in order within each partition."""
+
+    def partitions_assigned(self, assigned: list[AssignedPartition]) -> None:
+        """Own these from now on; their records come after this call."""
+
+    async def partitions_revoked(
+        self, partitions: list[TopicPartition]
+    ) -> Mapping[TopicPartition, CommitOffset]:
+        """Settle what is in flight of these and return what to commit before they are handed over.
+
+        No record comes while this runs. Past `revoke_timeout` it is cancelled and nothing more
+        is committed.
+        """
+
+    def partitions_lost(self, partitions: list[TopicPartition]) -> None:
+        """Drop these at once: another member may own them already."""
+
+    def position_changed(self, change: PositionChange) -> None:
+        """Learn that an owned partition was moved, is held, or is read again."""
+
+    def committed(self, results: list[CommitResult]) -> None:
+        """Learn what became of commits, those of a revocation included."""
+
+    def high_watermarks(self, highs: Mapping[TopicPartition, int]) -> None:
+        """Learn the known log ends of owned partitions, about once a second."""
+
+    def source_failed(self, error: SourceError) -> None:
+        """Learn that nothing more will come; only `stop` is left to call."""
