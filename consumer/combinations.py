@@ -1,0 +1,271 @@
+"""Rules about several settings at once, and about what is not built yet.
+
+Each finding names the key to change and all keys it looked at, so that a rule stays silent where
+one of them is wrong in itself.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
+
+from phonenumbers import SUPPORTED_REGIONS
+
+from consumer.kafka_properties import FORBIDDEN_PROPERTIES
+from consumer.payload import SUPPORTED_SOURCES
+from consumer.units import format_duration, format_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from consumer.configfile import Path
+    from consumer.event import EventSource
+    from consumer.settings import Config
+
+
+class Finding(NamedTuple):
+    """A rule that does not hold.
+
+    `path` is the key to change; `looked_at` are the other keys the rule read.
+    """
+
+    path: Path
+    message: str
+    looked_at: tuple[Path, ...] = ()
+
+
+def findings(config: Config) -> Iterator[Finding]:
+    """Everything that is impossible or not possible yet, in the order of the file."""
+    yield from _kafka(config)
+    yield from _schema(config)
+    yield from _destinations(config)
+    yield from _tiktok(config)
+    yield from _bounds(config)
+    yield from _times(config)
+    yield from _identity(config)
+    yield from _not_built(config)
+
+
+def _kafka(config: Config) -> Iterator[Finding]:
+    kafka = config.kafka
+    for name, value in kafka.properties.items():
+        path: Path = ("kafka", "properties", name)
+        reason = FORBIDDEN_PROPERTIES.get(name)
+        if reason:
+            yield Finding(path, f"may not be set: {reason}")
+        elif name in _MILLISECONDS and not re.fullmatch(r"[1-9][0-9]*", value):
+            yield Finding(path, "must be a whole number of milliseconds")
+        elif name == "group.protocol" and value.lower() not in ("classic", "consumer"):
+            yield Finding(path, "must be classic or consumer")
+    seen: set[str] = set()
+    for index, topic in enumerate(kafka.topics):
+        path = ("kafka", "topics", index)
+        problem = _topic_problem(topic, seen, _dead_letter_topics(config))
+        seen.add(topic)
+        if problem:
+            yield Finding(path, problem, (("dead_letter", "topic"),))
+
+
+_MILLISECONDS = frozenset({"session.timeout.ms", "max.poll.interval.ms"})
+
+
+def _dead_letter_topics(config: Config) -> set[str]:
+    if config.dead_letter.topic:
+        return {config.dead_letter.topic}
+    return {f"{topic}.dlq" for topic in config.kafka.topics if not topic.startswith("^")}
+
+
+def _topic_problem(topic: str, seen: set[str], own: set[str]) -> str | None:
+    if topic in seen:
+        return "is listed twice"
+    if not topic.startswith("^"):
+        if not re.fullmatch(r"[a-zA-Z0-9._-]{1,249}", topic):
+            return "is no topic name: letters, digits, dot, dash and underscore, at most 249"
+        matches = topic in own
+    else:
+        try:
+            pattern = re.compile(topic)
+        except re.error:
+            return "is no regular expression"
+        matches = any(pattern.match(name) for name in own)
+    if matches:
+        return "matches this program's own dead-letter topic, which would be read as a source"
+    return None
+
+
+def _schema(config: Config) -> Iterator[Finding]:
+    schema = config.schema_
+    encoding = ("schema", "encoding")
+    for url in schema.registry_url.split(","):
+        yield from _url(("schema", "registry_url"), url.strip(), "set schema.registry_auth")
+    for key, value, needed in (
+        ("registry_auth", schema.registry_auth, "confluent"),
+        ("registry_ca", schema.registry_ca, "confluent"),
+        ("file", schema.file, "raw"),
+        ("files", schema.files, "single_object"),
+    ):
+        if value and schema.encoding != needed:
+            yield Finding(
+                ("schema", key), f"has a meaning only with schema.encoding: {needed}", (encoding,)
+            )
+    auth = schema.registry_auth
+    if auth:
+        basic = auth.username is not None and auth.password is not None
+        some = auth.username is not None or auth.password is not None
+        if basic == (auth.token is not None) or some != basic:
+            yield Finding(
+                ("schema", "registry_auth"), "needs username and password, or token alone"
+            )
+
+
+def _url(path: Path, url: str, instead: str) -> Iterator[Finding]:
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
+    except ValueError:
+        known = None
+    if not known:
+        yield Finding(path, "must be a URL that begins with http:// or https://")
+    elif parts.username is not None or parts.password is not None:
+        yield Finding(path, f"must not hold a user or password; {instead}")
+
+
+def _destinations(config: Config) -> Iterator[Finding]:
+    first: dict[tuple[EventSource, str], int] = {}
+    for index, destination in enumerate(config.destinations):
+        path = ("destinations", index)
+        key = (destination.event_source, destination.event_source_id)
+        other = first.setdefault(key, index)
+        if other != index:
+            yield Finding(
+                (*path, "event_source_id"),
+                f"is the same {destination.event_source} destination as destinations[{other}]",
+                tuple(
+                    ("destinations", i, name)
+                    for i in (other, index)
+                    for name in ("event_source", "event_source_id")
+                ),
+            )
+        if destination.event_source not in SUPPORTED_SOURCES:
+            yield Finding(
+                (*path, "event_source"),
+                f"is {destination.event_source}; so far only web is mapped",
+            )
+    named = {destination.event_source_id for destination in config.destinations}
+    if config.default_destination is not None and config.default_destination not in named:
+        yield Finding(
+            ("default_destination",),
+            "is no event_source_id of destinations",
+            tuple(("destinations", i, "event_source_id") for i in range(len(config.destinations))),
+        )
+
+
+def _tiktok(config: Config) -> Iterator[Finding]:
+    path = ("tiktok", "endpoint")
+    endpoint = config.tiktok.endpoint
+    yield from _url(path, endpoint, "the token is sent in a header")
+    if endpoint.endswith("/event/track"):
+        yield Finding(path, "must end with a slash, as TikTok requires: .../event/track/")
+    elif _plain_text_to_the_world(endpoint):
+        yield Finding(path, "must use https: the access token would travel readable")
+
+
+def _plain_text_to_the_world(url: str) -> bool:
+    """Whether the token would cross a public network in plain text, as far as the URL shows.
+
+    Another host over http may be an emulator or a proxy that adds TLS.
+    """
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    if parts.scheme != "http":
+        return False
+    try:
+        return ipaddress.ip_address(host).is_global
+    except ValueError:
+        return host == "tiktok.com" or host.endswith(".tiktok.com")
+
+
+def _bounds(config: Config) -> Iterator[Finding]:
+    events = ("limits", "max_in_flight_events")
+    if config.batching.max_events > config.limits.max_in_flight_events:
+        yield Finding(
+            ("batching", "max_events"),
+            f"must not be above limits.max_in_flight_events "
+            f"({config.limits.max_in_flight_events}): a batch could never fill",
+            (events,),
+        )
+    if config.batching.max_bytes > config.limits.max_in_flight_bytes:
+        yield Finding(
+            ("batching", "max_bytes"),
+            f"must not be above limits.max_in_flight_bytes "
+            f"({format_size(config.limits.max_in_flight_bytes)}): a batch could never fill",
+            (("limits", "max_in_flight_bytes"),),
+        )
+
+
+def _times(config: Config) -> Iterator[Finding]:
+    window = config.dedup.window
+    if config.retry.give_up_after >= window:
+        yield Finding(
+            ("retry", "give_up_after"),
+            f"must be below dedup.window ({format_duration(window)}): a repeat after the window "
+            "counts twice",
+            (("dedup", "window"),),
+        )
+    if config.retry.initial > config.retry.max:
+        yield Finding(
+            ("retry", "initial"),
+            f"must not be above retry.max ({format_duration(config.retry.max)})",
+            (("retry", "max"),),
+        )
+    session = config.kafka.session_timeout
+    if session is not None and config.lease(session) <= 0:
+        yield Finding(
+            ("tiktok", "timeout"),
+            f"leaves no time to start a request: the group's session time-out "
+            f"({format_duration(session)}) less this and a safety margin "
+            f"({format_duration(max(session / 10, 1))}) must be positive; shorten it or raise "
+            "session.timeout.ms in kafka.properties",
+            (("kafka", "properties", "session.timeout.ms"),),
+        )
+    poll = config.kafka.max_poll_interval
+    if config.shutdown_timeout >= poll:
+        yield Finding(
+            ("shutdown_timeout",),
+            f"must be below max.poll.interval.ms ({format_duration(poll)}): the broker gives the "
+            "partitions away before a hand-over ends",
+            (("kafka", "properties", "max.poll.interval.ms"),),
+        )
+    if session is not None and config.kafka.commit_interval >= session / 3:
+        yield Finding(
+            ("kafka", "commit_interval"),
+            f"must be below a third of the group's session time-out ({format_duration(session)}): "
+            "commits prove that this process still owns its partitions",
+            (("kafka", "properties", "session.timeout.ms"),),
+        )
+
+
+def _identity(config: Config) -> Iterator[Finding]:
+    region = config.identity.default_phone_region
+    if region is not None and region not in SUPPORTED_REGIONS:
+        yield Finding(("identity", "default_phone_region"), "is no country with phone numbers")
+
+
+def _not_built(config: Config) -> Iterator[Finding]:
+    """Keys of the contract whose part is not there yet: refused, never silently ignored."""
+    later: tuple[tuple[Path, object, str], ...] = (
+        (("dedup", "state_topic"), config.dedup.state_topic, "marks are kept on this machine"),
+        (("dedup", "rekey"), config.dedup.rekey, "duplicates must share a partition"),
+        (("retry_topic",), config.retry_topic, "waiting events stay in memory"),
+        (("dead_letter", "max_ratio"), config.dead_letter.max_ratio, "dead letters never stop it"),
+        (("receipts", "topic"), config.receipts.topic, "no receipts are written"),
+        (("workers",), config.workers > 1, "start more processes with the same group instead"),
+    )
+    for path, value, meanwhile in later:
+        if value:
+            yield Finding(path, f"is not supported yet; leave it out ({meanwhile})")
