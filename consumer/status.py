@@ -1,0 +1,141 @@
+"""What the process is doing, as `/status`, `/livez` and `/readyz` tell it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from consumer.event import Instant, Outcome
+from consumer.limits import GateState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from consumer.deliver import Queue
+    from consumer.engine import Engine
+    from consumer.event import Item, TopicPartition
+    from consumer.offsets import Partition
+
+IN_FLIGHT_LIMIT = "in_flight_limit"
+"""Why every partition is paused while the process holds as much as it may."""
+
+
+class StoreEntries(Protocol):
+    """Knows how many keys a partition's store holds."""
+
+    def entries(self, tp: TopicPartition) -> int | None:
+        """About how many; None while the store is not open."""
+
+
+@dataclass
+class Totals:
+    """How many records had which outcome since the start."""
+
+    consumed: int = 0
+    outcomes: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
+
+    def count(self, items: Sequence[Item]) -> None:
+        """Counts settled items."""
+        for item in items:
+            if item.outcome is not None:
+                self.outcomes[item.outcome] += 1
+
+    def as_dict(self) -> dict[str, int]:
+        """The totals by their names."""
+        return {
+            "consumed": self.consumed,
+            **{outcome.value: number for outcome, number in self.outcomes.items()},
+        }
+
+
+@dataclass
+class Status:
+    """Tells what the engine is doing. `ready` is set by the app, `alive_at` by the source."""
+
+    version: str
+    group: str
+    engine: Engine
+    stores: StoreEntries
+    now: Callable[[], Instant]
+    totals: Totals = field(default_factory=Totals)
+    not_ready: str | None = "starting"
+
+    def live(self) -> bool:
+        """Whether the process works at all: it does, if it can answer."""
+        return True
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether the process does its work, and if not, why."""
+        return self.not_ready is None, self.not_ready or "ready"
+
+    def status(self) -> dict[str, Any]:
+        """The whole of it, as JSON."""
+        now = self.now()
+        return {
+            "version": self.version,
+            "group": self.group,
+            "ready": self.not_ready is None,
+            "totals": self.totals.as_dict(),
+            "in_flight": {
+                "events": self.engine.in_flight.events,
+                "bytes": self.engine.in_flight.bytes,
+                "requests": self.engine.delivery.requests_in_air,
+            },
+            "partitions": [
+                self._partition(partition)
+                for partition in sorted(self.engine.partitions.values(), key=lambda p: p.tp)
+            ],
+            "destinations": [
+                _destination(queue, now) for queue in self.engine.delivery.queues.values()
+            ],
+        }
+
+    def _partition(self, partition: Partition) -> dict[str, Any]:
+        topic, number = partition.tp
+        entries = self.stores.entries(partition.tp)
+        return {
+            "topic": topic,
+            "partition": number,
+            "position": partition.position,
+            "committed": partition.committed,
+            "lag": lag(partition),
+            "unsettled": len(partition.pending),
+            "dedup": {
+                "state": "closed" if entries is None else "ready",
+                "entries": entries or 0,
+            },
+            "paused": self._paused(partition),
+        }
+
+    def _paused(self, partition: Partition) -> str | None:
+        if partition.holds:
+            return next(iter(partition.holds))
+        if partition.draining:
+            return "draining"
+        return IN_FLIGHT_LIMIT if self.engine.in_flight.full else None
+
+
+def lag(partition: Partition) -> int | None:
+    """How many records of a partition are not settled; None where its end is not known yet."""
+    return None if partition.high is None else max(0, partition.high - partition.watermark)
+
+
+def _destination(queue: Queue, now: Instant) -> dict[str, Any]:
+    hold = queue.gates.hold
+    until = None
+    if hold.state is not GateState.OPEN:
+        ahead = max(0.0, hold.until - now.mono)
+        until = datetime.fromtimestamp(now.wall_ns / 1e9 + ahead, UTC).isoformat(
+            timespec="milliseconds"
+        )
+    return {
+        "event_source_id": queue.destination.event_source_id,
+        "event_source": queue.destination.event_source.value,
+        "state": hold.state.value,
+        "reason": hold.reason,
+        "until": until,
+        "in_flight": queue.gates.in_flight,
+        "waiting": sum(len(items) for items in queue.waiting()),
+        "concurrency_limit": queue.gates.concurrency,
+    }
