@@ -1,0 +1,16 @@
+"""A whole local world for the demo and the tests: Kafka, a schema registry and TikTok, in-process.
+
+| module | what it is |
+|---|---|
+| `broker` | a Kafka broker that other processes can join (librdkafka's mock cluster) |
+| `registry` | a schema registry with the part of Confluent's API that a consumer needs |
+| `fields`, `sections`, `rules` | what TikTok demands of a request, field by field |
+| `faults` | what can go wrong on TikTok's side, on demand |
+| `ground_truth` | what TikTok has accepted, how often and in which request |
+| `answers`, `tiktok` | what TikTok answers, without a socket |
+| `emulator` | the same over HTTP, with its control and truth |
+| `shop`, `spoil`, `samples` | invented web-shop events whose outcome is known beforehand |
+| `expectations` | whether the outcome is what the samples said |
+
+Nothing here shares tables with the product's own mapping: an error there must show here.
+"""
