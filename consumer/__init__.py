@@ -1,0 +1,38 @@
+"""tiktok-events: conversion events from Kafka to TikTok's Events API.
+
+The modules in the order in which an event meets them:
+
+    event         the values that travel: record, item, outcome
+    source        Kafka to chunks of records, on a thread of its own
+    position      where to begin reading a partition
+    engine        every decision, without I/O: inputs in, actions out
+      intake        one record through the next five
+      decode        bytes to event, by Avro (evolution, resolution: writers' schemas)
+      schema_wait   records whose schema the registry has not told yet
+      route         which destination
+      payload       event to TikTok's JSON (names, properties)
+      consent       what may be sent
+      identity      who it was, normalised and hashed (normalise)
+      dedup         the same event twice, on its way or accepted
+      batch         events that share a request
+      limits        rate, concurrency, hold; bounds in flight
+      deliver       attempts, retries, splitting a refused batch
+      verdict       what an answer of TikTok means
+      settle        from a verdict to the one outcome of a record
+      deadletter    the original and why it was refused
+      offsets       what may be committed
+      messages      what the engine and the world tell each other
+    pipeline      the engine's actions as I/O, the world's answers as its inputs
+    client        requests to TikTok (tokens: who may)
+    registry      schemas over HTTP
+    store         accepted keys on this machine
+    emit          dead letters to Kafka (topics: the program's own topics)
+
+Around them: config (and settings, units, secret), errors, telemetry (spans, otlp, metrics, logs,
+tracing), status, admin, app (everything is built there) and cli. `sandbox` is a whole local world
+for the demo and the tests.
+"""
+
+from importlib.metadata import version
+
+__version__ = version("tiktok-events")

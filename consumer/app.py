@@ -1,0 +1,237 @@
+"""The composition root: everything is built here, with constructor calls, from one configuration.
+
+The lifecycle has three verbs, start, run and stop; one deadline is shared by all that stopping
+takes, and a second signal ends the process at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import ssl
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from consumer import __version__, compose, logs
+from consumer.admin import Admin
+from consumer.client import Client
+from consumer.emit import Emitter
+from consumer.errors import ConfigError, Problem, StartError, TikTokEventsError
+from consumer.observer import Observer
+from consumer.pipeline import Pipeline, clock
+from consumer.position import Earliest, Latest
+from consumer.registry import BasicAuth, BearerAuth, Registry
+from consumer.source import Source
+from consumer.source_events import SourceSettings, StartTime
+from consumer.status import Status
+from consumer.store import Stores
+from consumer.telemetry import Telemetry
+from consumer.tokens import Tokens
+from consumer.topics import ensure_topics
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping
+
+    from consumer.config import Config
+
+logger = logging.getLogger(__name__)
+
+DRAIN_SHARE = 0.7
+"""Of `shutdown_timeout`: for settling what is in flight. The rest commits, flushes, leaves."""
+
+SAMPLE_SECONDS = 1.0
+
+
+def run(config: Config) -> int:
+    """Delivers events until a signal says stop; the exit code.
+
+    Raises:
+        ConfigError: something the configuration names cannot be used.
+    """
+    logs.configure()
+    logger.info("tiktok-events %s", __version__, extra={"configuration": config.masked()})
+    try:
+        asyncio.run(App(config, os.environ).run())
+    except ConfigError:
+        raise
+    except TikTokEventsError as error:
+        logger.critical("%s", error)
+        return 1
+    logger.info("stopped")
+    return 0
+
+
+class App:
+    """One consumer process. To be built and run on the event loop."""
+
+    def __init__(self, config: Config, environ: Mapping[str, str]) -> None:
+        self._config = config
+        self._environ = environ
+        self._properties = {
+            **config.kafka.properties,
+            "bootstrap.servers": config.kafka.bootstrap_servers,
+        }
+
+    async def run(self) -> None:
+        """Starts, runs until a signal or a failure, and stops.
+
+        Raises:
+            TikTokEventsError: it could not start, or could not go on.
+        """
+        config = self._config
+        loop = asyncio.get_running_loop()
+        targets = compose.destinations(config)
+        telemetry = Telemetry.from_environment(
+            service_version=__version__,
+            group=config.kafka.group_id,
+            endpoint_url=config.tiktok.endpoint,
+        )
+        engine = compose.engine(
+            config,
+            targets,
+            begin_trace=telemetry.tracer.begin,
+            request_trace=telemetry.tracer.request,
+        )
+        stores = Stores(config.dedup.directory, config.kafka.group_id, config.dedup.window)
+        status = Status(__version__, config.kafka.group_id, engine, stores, clock)
+        observer = Observer(telemetry, status)
+        tokens = Tokens(
+            {
+                (d.event_source.value, d.event_source_id): settings.access_token
+                for d, settings in targets.items()
+            },
+            self._environ,
+        )
+        client = Client(
+            config.tiktok.endpoint,
+            config.tiktok.timeout,
+            tokens,
+            config.limits.max_concurrency * len(targets),
+        )
+        registry = self._registry()
+        drain = config.shutdown_timeout * DRAIN_SHARE
+        pipeline = Pipeline(
+            engine,
+            sender=client,
+            schemas=registry,
+            stores=stores,
+            observer=observer,
+            drain_seconds=drain,
+        )
+        emitter = Emitter(self._properties, pipeline.acknowledged, loop)
+        source = Source(self._source_settings(drain), pipeline, loop)
+        pipeline.source, pipeline.producer = source, emitter
+        admin = Admin(
+            status,
+            telemetry.metrics,
+            config.admin.host,
+            config.admin.port,
+            config.admin.token.read(self._environ).reveal() if config.admin.token else None,
+        )
+        stop = _stop_signals(loop)
+        async with contextlib.AsyncExitStack() as stack:
+            # What was begun last ends first.
+            stack.push_async_callback(telemetry.close, config.shutdown_timeout * 0.1 + 0.5)
+            stack.push_async_callback(client.close)
+            stack.push_async_callback(registry.close)
+            stack.callback(stores.close_all)
+            stack.push_async_callback(pipeline.close)
+            await admin.start()
+            stack.push_async_callback(admin.stop)
+            if await _unless_stopped(self._check_topics(), stop):
+                emitter.start()
+                stack.push_async_callback(emitter.stop, config.shutdown_timeout * 0.1)
+                await source.start()
+                stack.push_async_callback(source.stop, config.shutdown_timeout * 0.9)
+                sampling = asyncio.create_task(_sample(observer))
+                stack.callback(sampling.cancel)
+                status.not_ready = None
+                # What lives from here to the end is no more looked at by the garbage collector.
+                gc.collect()
+                gc.freeze()
+                await asyncio.wait({stop, pipeline.failed}, return_when=asyncio.FIRST_COMPLETED)
+            status.not_ready = "stopping"
+            logger.info("stopping", extra={"settling": engine.in_flight.events})
+        if pipeline.failed.done():
+            pipeline.failed.result()
+
+    def _registry(self) -> Registry:
+        schema = self._config.schema_
+        auth: BasicAuth | BearerAuth | None = None
+        given = schema.registry_auth
+        if given is not None and given.token is not None:
+            auth = BearerAuth(given.token.read(self._environ).reveal())
+        elif given is not None and given.username is not None:
+            password = given.password.read(self._environ).reveal() if given.password else ""
+            auth = BasicAuth(given.username, password)
+        context = None
+        if schema.registry_ca is not None:
+            try:
+                context = ssl.create_default_context(cafile=schema.registry_ca)
+            except (OSError, ssl.SSLError) as error:
+                problem = Problem("schema.registry_ca", f"no usable PEM file: {error}")
+                raise ConfigError((problem,)) from error
+        return Registry(schema.registry_url, auth, context, schema.registry_timeout)
+
+    def _source_settings(self, drain: float) -> SourceSettings:
+        kafka = self._config.kafka
+        start: Earliest | Latest | StartTime
+        if isinstance(kafka.start, datetime):
+            start = StartTime(int(kafka.start.timestamp() * 1000))
+        else:
+            start = Latest() if kafka.start == "latest" else Earliest()
+        return SourceSettings(
+            topics=kafka.topics,
+            group_id=kafka.group_id,
+            properties=self._properties,
+            start=start,
+            revoke_timeout=drain + self._config.shutdown_timeout * 0.1,
+        )
+
+    async def _check_topics(self) -> None:
+        problems = await ensure_topics(
+            self._properties,
+            self._config.kafka.topics,
+            compose.dead_letters(self._config).topic_of,
+            create=self._config.kafka.create_topics,
+        )
+        if problems:
+            what = "; ".join(f"{problem.topic}: {problem.what}" for problem in problems)
+            how = "; ".join(dict.fromkeys(problem.how_to_mend for problem in problems))
+            raise StartError(what, how)
+
+
+async def _unless_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Future[None]) -> bool:
+    """Does a part of the start; false when a signal came before it was done."""
+    task = asyncio.create_task(work)
+    await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+    if not task.done():
+        task.cancel()
+        return False
+    task.result()
+    return True
+
+
+async def _sample(observer: Observer) -> None:
+    while True:
+        observer.sample()
+        await asyncio.sleep(SAMPLE_SECONDS)
+
+
+def _stop_signals(loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+    """Ends with the first SIGTERM or SIGINT; the second one ends the process at once."""
+    stop: asyncio.Future[None] = loop.create_future()
+
+    def on_signal(number: int) -> None:
+        if stop.done():
+            logger.warning("second signal: ending at once; what is in flight is read again")
+            os._exit(128 + number)
+        stop.set_result(None)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    return stop

@@ -1,0 +1,169 @@
+"""From configuration to the engine: every deciding object, built from plain values.
+
+No I/O but reading the schema files that the configuration names.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from consumer import __version__
+from consumer.batch import ENVELOPE_BYTES, BatchLimits
+from consumer.consent import ConsentRules, OnDenied
+from consumer.deadletter import DeadLetters
+from consumer.decode import Decoder, Encoding, UnusableSchema
+from consumer.dedup import Keys
+from consumer.deliver import Delivery, DeliverySettings
+from consumer.engine import Engine, EngineSettings
+from consumer.errors import ConfigError, Problem
+from consumer.event import ConsentState, Destination
+from consumer.identity import IdentityRules
+from consumer.intake import Intake
+from consumer.limits import RetryPolicy
+from consumer.names import NEWER_EVENT_NAMES, default_event_names
+from consumer.payload import Mapper
+from consumer.route import Routes
+from consumer.schema_wait import SchemaWaits
+from consumer.schemas import load_schema
+from consumer.settle import Settlement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from consumer.config import Config
+    from consumer.event import Headers, TraceIds
+    from consumer.settings import DestinationSettings
+
+
+def destination(settings: DestinationSettings, config: Config) -> Destination:
+    """A destination as the path needs it."""
+    names = dict(default_event_names(settings.event_source))
+    if config.events.newer_names:
+        names |= NEWER_EVENT_NAMES
+    max_age = config.events.max_age if settings.max_age is None else settings.max_age
+    return Destination(
+        settings.event_source,
+        settings.event_source_id,
+        settings.test_event_code,
+        names | dict(settings.event_names),
+        frozenset(settings.allow_events),
+        int(max_age * 1000),
+    )
+
+
+def destinations(config: Config) -> dict[Destination, DestinationSettings]:
+    """All destinations, each with the settings it was made of."""
+    return {destination(settings, config): settings for settings in config.destinations}
+
+
+def dead_letters(config: Config) -> DeadLetters:
+    """What makes dead letters, and names their topics."""
+    return DeadLetters(f"{config.kafka.group_id}/{__version__}", config.dead_letter.topic)
+
+
+def decoder(config: Config) -> Decoder:
+    """The decoder of the source's encoding.
+
+    Raises:
+        ConfigError: a schema file cannot be read, or not as ours.
+    """
+    encoding = Encoding(config.schema_.encoding)
+    files: dict[str, Path] = {}
+    if encoding is Encoding.RAW and config.schema_.file is not None:
+        files["schema.file"] = config.schema_.file
+    elif encoding is Encoding.SINGLE_OBJECT:
+        files = {f"schema.files[{n}]": path for n, path in enumerate(config.schema_.files)}
+    schemas = [_schema_file(key, path) for key, path in files.items()]
+    try:
+        return Decoder(encoding, load_schema("conversion_event"), schemas)
+    except UnusableSchema as error:
+        raise ConfigError((Problem(", ".join(files), error.detail),)) from None
+
+
+def _schema_file(key: str, path: Path) -> dict[str, Any]:
+    try:
+        schema = orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise ConfigError((Problem(key, f"{path} cannot be read as JSON: {error}"),)) from None
+    if not isinstance(schema, dict):
+        raise ConfigError((Problem(key, f"{path} holds no Avro record"),))
+    return schema
+
+
+def engine(
+    config: Config,
+    targets: dict[Destination, DestinationSettings],
+    *,
+    begin_trace: Callable[[Headers], TraceIds],
+    request_trace: Callable[[bool], TraceIds],
+) -> Engine:
+    """The engine of one process.
+
+    Raises:
+        ConfigError: a schema file cannot be used.
+    """
+    by_id = {d.event_source_id: d for d in targets}
+    default = by_id.get(config.default_destination) if config.default_destination else None
+    groups: dict[str, int] = {}
+    rng = random.Random()  # noqa: S311  jitter, not a secret
+    handles = itertools.count(1)
+    values = decoder(config)
+    return Engine(
+        EngineSettings(
+            window=config.dedup.window,
+            max_in_flight_events=config.limits.max_in_flight_events,
+            max_in_flight_bytes=config.limits.max_in_flight_bytes,
+            commit_interval=config.kafka.commit_interval,
+        ),
+        intake=Intake(values, Routes(list(targets), default), _mapper(config), Keys()),
+        schemas=SchemaWaits(values, config.schema_.unknown_after),
+        delivery=Delivery(
+            targets,
+            DeliverySettings(
+                BatchLimits(
+                    config.batching.max_events,
+                    config.batching.max_bytes,
+                    config.batching.linger,
+                ),
+                RetryPolicy(config.retry.initial, config.retry.max, config.retry.give_up_after),
+                config.limits.requests_per_second,
+                config.limits.max_concurrency,
+            ),
+            # An app-level throttle concerns all destinations whose token comes from one place.
+            token_group={
+                d: groups.setdefault(settings.access_token.place, len(groups))
+                for d, settings in targets.items()
+            },
+            draw=request_trace,
+            rng=rng,
+        ),
+        settlement=Settlement(dead_letters(config), handles),
+        handles=handles,
+        begin_trace=begin_trace,
+        rng=rng,
+    )
+
+
+def _mapper(config: Config) -> Mapper:
+    consent, identity = config.consent, config.identity
+    missing = ConsentState.DENIED if consent.missing == "denied" else ConsentState.GRANTED
+    return Mapper(
+        consent=ConsentRules(
+            missing=missing,
+            on_marketing_denied=OnDenied(consent.on_marketing_denied),
+            on_ad_user_data_denied=OnDenied(consent.on_ad_user_data_denied),
+            forward_signals=consent.forward_signals,
+            limited_data_use_regions=frozenset(consent.limited_data_use_regions),
+        ),
+        identity=IdentityRules(
+            default_phone_region=identity.default_phone_region,
+            lowercase_external_id=identity.lowercase_external_id,
+        ),
+        max_future_ms=int(config.events.max_future * 1000),
+        max_body_bytes=config.batching.max_bytes - ENVELOPE_BYTES,
+    )

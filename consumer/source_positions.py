@@ -1,0 +1,131 @@
+"""Asks the broker what `position` needs to know: committed offsets and the ends of the logs."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from confluent_kafka import KafkaException
+from confluent_kafka import TopicPartition as KafkaPartition
+
+from consumer.position import At, Earliest, Latest, Position, start_position
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from confluent_kafka import Consumer
+
+    from consumer.event import TopicPartition
+    from consumer.source_events import StartTime
+
+_log = logging.getLogger(__name__)
+
+POSITION_UNKNOWN: Final = "position_unknown"
+"""Hold reason: the broker has not said yet where this partition begins or where the group stood."""
+
+_REQUEST_TIMEOUT: Final = 5.0
+_RETRY_AFTER: Final = 0.2
+
+
+class Found(NamedTuple):
+    """What the broker said of one partition, and where to read it from.
+
+    `committed` is None where the group has no offset, and meaningless while the position is held
+    as unknown. `high` is the log end.
+    """
+
+    position: Position
+    committed: int | None
+    metadata: str
+    high: int
+
+
+_NOT_FOUND: Final = Found(Position(0, hold=POSITION_UNKNOWN), None, "", 0)
+
+
+class PositionFinder:
+    """Finds where partitions are to be read from; blocks, so it lives on the consumer's thread."""
+
+    def __init__(self, consumer: Consumer, start: Earliest | Latest | StartTime) -> None:
+        self._consumer = consumer
+        self._start = start
+
+    def find(
+        self, partitions: Iterable[TopicPartition], timeout: float
+    ) -> dict[TopicPartition, Found]:
+        """Find the positions of partitions that were just assigned.
+
+        A partition whose position the broker does not tell within `timeout` seconds is held as
+        `POSITION_UNKNOWN`: an assignment must not block the group for as long as a broker is away.
+        """
+        deadline = time.monotonic() + timeout
+        found = dict.fromkeys(partitions, _NOT_FOUND)
+        missing = list(found)
+        while missing:
+            try:
+                for tp, committed in self._committed(missing, deadline).items():
+                    found[tp] = self._found(tp, committed, deadline)
+            except KafkaException as error:
+                _log.warning("The broker does not tell a position: %s", error.args[0])
+            missing = [tp for tp in missing if found[tp].position.hold == POSITION_UNKNOWN]
+            if not missing or time.monotonic() + _RETRY_AFTER > deadline:
+                break
+            time.sleep(_RETRY_AFTER)
+        return found
+
+    def move(self, tp: TopicPartition, wanted: int, timeout: float) -> tuple[Position, int]:
+        """Say where to go on when reading had got to `wanted`; the second value is the log end.
+
+        Raises:
+            KafkaException: The broker did not answer within `timeout` seconds.
+        """
+        low, high = self._watermarks(tp, time.monotonic() + timeout)
+        return start_position(wanted, low, high, Earliest()), high
+
+    def _committed(
+        self, partitions: list[TopicPartition], deadline: float
+    ) -> dict[TopicPartition, tuple[int | None, str]]:
+        asked = [KafkaPartition(tp.topic, tp.partition) for tp in partitions]
+        answers = self._consumer.committed(asked, timeout=_remaining(deadline))
+        committed: dict[TopicPartition, tuple[int | None, str]] = {}
+        for tp, answer in zip(partitions, answers, strict=True):
+            if answer.error is not None:
+                _log.warning("No committed offset of %s/%d: %s", *tp, answer.error)
+            else:
+                offset = answer.offset if answer.offset >= 0 else None
+                committed[tp] = (offset, answer.metadata or "")
+        return committed
+
+    def _found(
+        self, tp: TopicPartition, committed: tuple[int | None, str], deadline: float
+    ) -> Found:
+        offset, metadata = committed
+        low, high = self._watermarks(tp, deadline)
+        start: Earliest | Latest | At
+        if isinstance(self._start, Earliest | Latest) or offset is not None:
+            start = self._start if isinstance(self._start, Latest) else Earliest()
+        else:
+            start = At(self._at_time(tp, self._start.timestamp_ms, high, deadline))
+        return Found(start_position(offset, low, high, start), offset, metadata, high)
+
+    def _watermarks(self, tp: TopicPartition, deadline: float) -> tuple[int, int]:
+        # The type stub promises a pair, but a time-out answers None.
+        answer: tuple[int, int] | None = self._consumer.get_watermark_offsets(
+            KafkaPartition(tp.topic, tp.partition), timeout=_remaining(deadline)
+        )
+        if answer is None:
+            raise KafkaException(f"no watermarks of {tp.topic}/{tp.partition} in time")
+        return answer
+
+    def _at_time(self, tp: TopicPartition, timestamp_ms: int, high: int, deadline: float) -> int:
+        asked = [KafkaPartition(tp.topic, tp.partition, timestamp_ms)]
+        (answer,) = self._consumer.offsets_for_times(asked, timeout=_remaining(deadline))
+        if answer.error is not None:
+            raise KafkaException(answer.error)
+        # No record is that young: begin with the next one.
+        return answer.offset if answer.offset >= 0 else high
+
+
+def _remaining(deadline: float) -> float:
+    return min(max(deadline - time.monotonic(), 0.1), _REQUEST_TIMEOUT)

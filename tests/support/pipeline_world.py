@@ -1,0 +1,290 @@
+"""The whole path for a test: a topic on the real broker, TikTok's emulator, and consumers.
+
+What was produced is kept with its place in the log, so that what comes out can be compared with
+it record by record.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+import uuid
+import zlib
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, the stubs forget it
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
+
+from consumer.event import Outcome, Record
+from consumer.sandbox.expectations import compare, expected_totals
+from consumer.sandbox.faults import FaultKind
+from consumer.sandbox.ground_truth import EventIdentity
+from consumer.sandbox.samples import PIXELS, Sample
+from tests.support.consumer_process import ConsumerProcess
+from tests.support.events import confluent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from consumer.sandbox.expectations import Totals
+    from consumer.sandbox.ground_truth import RequestSeen
+    from tests.support.kafka import RealKafka
+    from tests.support.sandbox_threads import Emulator
+
+TOKENS = {"TOKEN_ONE": "first-token-of-the-tests", "TOKEN_TWO": "second-token-of-the-tests"}
+"""The variables the configuration names: the first two pixels share a token."""
+
+_TOLD = 20
+_TIMEOUT = 20.0
+_TAKEN_UNSEEN = frozenset({FaultKind.CLOSE_AFTER, FaultKind.LATE})
+
+
+class Ledger:
+    """Every record produced, by partition and offset, and what must become of it."""
+
+    def __init__(self) -> None:
+        self._by_position: dict[tuple[int, int], Sample] = {}
+        self.ends: Counter[int] = Counter()
+        """The next offset of each partition."""
+
+    def enter(self, partition: int, sample: Sample) -> Sample:
+        """Writes down the partition's next record; its time makes it tell from its neighbours."""
+        offset = self.ends[partition]
+        placed = sample._replace(timestamp=sample.timestamp - offset % 1000)
+        self._by_position[partition, offset] = placed
+        self.ends[partition] += 1
+        return placed
+
+    @property
+    def samples(self) -> list[Sample]:
+        """All of them."""
+        return list(self._by_position.values())
+
+    def expected(self) -> Totals:
+        """The totals that a consumer must come to."""
+        return expected_totals(self.samples)
+
+    def letter_findings(self, letters: Iterable[Record], *, copies: bool = False) -> list[str]:
+        """What is wrong with a dead-letter topic: byte for byte, in order, reason and source.
+
+        `copies` allows several letters of one record, as a crash may leave them.
+        """
+        return list(islice(self._letter_findings(letters, copies=copies), _TOLD))
+
+    def _letter_findings(self, letters: Iterable[Record], *, copies: bool) -> Iterator[str]:
+        found: Counter[tuple[int, int]] = Counter()
+        for letter in letters:
+            own = dict(letter.headers)
+            position = (
+                int(own["dlq.source.partition"] or b"-1"),
+                int(own["dlq.source.offset"] or b"-1"),
+            )
+            found[position] += 1
+            sample = self._by_position.get(position)
+            if sample is None or sample.reason is None:
+                yield f"{position} is a dead letter and should be none: {own['dlq.reason']!r}"
+                continue
+            original = (sample.key, sample.value, sample.timestamp, sample.headers)
+            headers = letter.headers[: len(sample.headers)]
+            if (letter.key, letter.value, letter.timestamp, headers) != original:
+                yield f"{position} is not byte for byte what was produced"
+            added = {name for name, _ in letter.headers[len(sample.headers) :]}
+            if any(not name.startswith(("dlq.", "__connect.errors.")) for name in added):
+                yield f"{position} has foreign headers after the original's: {added}"
+            if own["dlq.reason"] != sample.reason.value.encode():
+                yield f"{position} has reason {own['dlq.reason']!r}, not {sample.reason}"
+        for position, sample in self._by_position.items():
+            wanted = sample.outcome is Outcome.DEAD_LETTERED
+            if wanted and not found[position]:
+                yield f"{position} must be a dead letter ({sample.reason}) and is none"
+            elif found[position] > 1 and not copies:
+                yield f"{position} is a dead letter {found[position]} times"
+
+
+@dataclass
+class PipelineWorld:
+    """One topic and what stands around it. Names are fresh, so that tests share a broker."""
+
+    kafka: RealKafka
+    emulator: Emulator
+    registry_url: str
+    schema_id: int
+    folder: Path
+    partitions: int = 4
+    topic_config: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.topic = f"conversions-{uuid.uuid4().hex[:8]}"
+        self.group = f"consumers-of-{self.topic}"
+        self.ledger = Ledger()
+        self.kafka.create_topic(self.topic, self.partitions, self.topic_config)
+        self._numbers = itertools.count()
+
+    # What goes in
+
+    def produce(self, samples: Iterable[Sample]) -> None:
+        """Writes samples; a key always goes to the same partition."""
+        self.kafka.produce(self.topic, map(self._placed, samples))
+
+    def _placed(self, sample: Sample, partition: int | None = None) -> Record:
+        if partition is None:
+            partition = zlib.crc32(sample.key) % self.partitions
+        placed = self.ledger.enter(partition, sample)
+        return Record(
+            self.topic, partition, -1, placed.timestamp, placed.key, placed.value, placed.headers
+        )
+
+    def produce_events(
+        self,
+        events: Iterable[Mapping[str, Any]],
+        partition: int | None = None,
+        name_as_sent: str = "CompletePayment",
+    ) -> None:
+        """Writes good events (decoded, complete), to one partition or each by its event_id."""
+        now_ms = time.time_ns() // 1_000_000
+        self.kafka.produce(
+            self.topic,
+            [
+                self._placed(
+                    Sample(
+                        event["event_id"].encode(),
+                        confluent(dict(event), self.schema_id),
+                        (),
+                        now_ms,
+                        Outcome.DELIVERED,
+                        None,
+                        EventIdentity(event["event_source_id"], name_as_sent, event["event_id"]),
+                    ),
+                    partition,
+                )
+                for event in events
+            ],
+        )
+
+    # Who reads
+
+    def config(self, **over: Mapping[str, Any]) -> dict[str, Any]:
+        """The configuration; sections given here are merged over it, key by key.
+
+        Pauses and time-outs are short, since the emulator is near.
+        """
+        kafka = {
+            "bootstrap_servers": self.kafka.bootstrap_servers,
+            "group_id": self.group,
+            "topics": [self.topic],
+            "commit_interval": "200ms",
+            "properties": {"session.timeout.ms": "6000", "heartbeat.interval.ms": "500"},
+        }
+        tokens = ("TOKEN_ONE", "TOKEN_ONE", "TOKEN_TWO")
+        whole: dict[str, Any] = {
+            "kafka": kafka,
+            "schema": {"registry_url": self.registry_url, "unknown_after": "1s"},
+            "destinations": [
+                {"event_source_id": pixel, "access_token": {"env": token}}
+                for pixel, token in zip(PIXELS, tokens, strict=True)
+            ],
+            "tiktok": {"endpoint": self.emulator.url, "timeout": "1s"},
+            "batching": {"linger": "50ms"},
+            "limits": {"requests_per_second": 500},
+            "retry": {"initial": "50ms", "max": "1s"},
+            "shutdown_timeout": "10s",
+        }
+        for section, values in over.items():
+            if isinstance(whole.get(section), dict):
+                whole[section] = _merged(whole[section], values)
+            else:
+                whole[section] = values
+        return whole
+
+    def consumer(
+        self,
+        config: Mapping[str, Any] | None = None,
+        environ: Mapping[str, str] | None = None,
+        *,
+        name: str = "consumer",
+    ) -> ConsumerProcess:
+        """Starts a consumer; one of the same name works in the same directory, state included."""
+        return ConsumerProcess(
+            self.folder / name, config or self.config(), {**TOKENS, **(environ or {})}
+        )
+
+    # What comes out
+
+    @property
+    def letters_topic(self) -> str:
+        """The dead-letter topic."""
+        return f"{self.topic}.dlq"
+
+    def letters(self) -> list[Record]:
+        """Every dead letter."""
+        return self.kafka.read_all(self.letters_topic)
+
+    def letter_reasons(self) -> Counter[str]:
+        """The dead letters, counted by reason."""
+        return Counter(
+            (dict(letter.headers)["dlq.reason"] or b"").decode() for letter in self.letters()
+        )
+
+    def committed(self) -> dict[int, int]:
+        """The group's committed offsets."""
+        found = self.kafka.committed(self.group, self.topic)
+        return {partition: offset for partition, (offset, _) in found.items()}
+
+    def delivery_findings(self) -> list[str]:
+        """What TikTok has taken too much, too often or not at all."""
+        return compare(self.emulator.accepted(), self.ledger.samples)
+
+    def unexplained_repeats(
+        self, explained: Callable[[RequestSeen], bool] = lambda _: False
+    ) -> list[str]:
+        """Events sent again although the consumer could have known that TikTok has them.
+
+        The consumer cannot know it where the answer was late or the connection broke, or where
+        `explained` says so of the earlier request.
+        """
+        requests = {seen.request_id: seen for seen in self.emulator.requests()}
+        return [
+            f"{event.identity} in {requests[request_id]}"
+            for event in self.emulator.accepted()
+            if event.deduplicated
+            for request_id in event.request_ids[:-1]
+            if requests[request_id].fault not in _TAKEN_UNSEEN
+            and not explained(requests[request_id])
+        ]
+
+    def alter_topic(self, topic: str, **config: str) -> None:
+        """Changes settings of a topic (dots as underscores); returns when they are in force."""
+        admin = AdminClient({"bootstrap.servers": self.kafka.bootstrap_servers, "log_level": 0})
+        wanted = {name.replace("_", "."): value for name, value in config.items()}
+        resource = ConfigResource(
+            ResourceType.TOPIC,
+            topic,
+            incremental_configs=[
+                ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+                for name, value in wanted.items()
+            ],
+        )
+        admin.incremental_alter_configs([resource])[resource].result(_TIMEOUT)
+        deadline = time.monotonic() + _TIMEOUT
+        while not wanted.items() <= self.kafka.topic_config(topic).items():
+            assert time.monotonic() < deadline, f"{topic} does not take {wanted}"
+            time.sleep(0.05)
+
+
+def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        held = merged.get(key)
+        merged[key] = (
+            _merged(held, value) if isinstance(held, dict) and isinstance(value, dict) else value
+        )
+    return merged
