@@ -118,6 +118,11 @@ _PRODUCER_DEFAULTS: Final = {
     "linger.ms": "5",
     "delivery.timeout.ms": "30000",
     "queue.buffering.max.kbytes": "32768",
+    # The client's own limit (1 MB) would refuse letters that the topic takes: the topic decides.
+    "message.max.bytes": "16777216",
+    # A broker refuses a batch as a whole when it is above the topic's limit: small batches keep
+    # a large letter from taking its neighbours along. One record alone may exceed this.
+    "batch.size": "131072",
     "compression.type": "lz4",
 }
 

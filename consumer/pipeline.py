@@ -46,9 +46,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SLICE = 64
-"""Records handed to the engine at once: a few milliseconds of work, so that HTTP is not starved."""
-
 
 class SourceControl(Protocol):
     """What the engine asks of the source. Every method returns at once."""
@@ -163,7 +160,7 @@ class Pipeline:
     # What the source reports
 
     def records_received(self, records: list[Record]) -> None:
-        """Takes a slice of records (`SLICE` at most, for the sake of everybody else's turn)."""
+        """Records were read."""
         counts: dict[str, int] = {}
         for record in records:
             counts[record.topic] = counts.get(record.topic, 0) + 1

@@ -1,10 +1,11 @@
-"""The Kafka source: a consumer on a thread of its own, chunks of records to the event loop.
+"""The Kafka source: a consumer on a thread of its own, slices of records to the event loop.
 
 The loop gives orders, which queue to the thread; the thread reports by calls on the loop, in
-order. At most `CHUNKS_AHEAD` chunks wait for the loop. Polling never stops: where nothing may be
-read for longer than `SUSPEND_AFTER` seconds, all partitions are paused and polled empty, so that
-rebalances, commit results and the group's poll deadline are served. A shorter shortage is bridged
-by not reading, because pausing throws away what librdkafka has fetched ahead.
+order. Records go in slices of `SLICE`; at most `SLICES_AHEAD` of them wait for the loop. Polling
+never stops: where nothing may be read for longer than `SUSPEND_AFTER` seconds, all partitions are
+paused and polled empty, so that rebalances, commit results and the group's poll deadline are
+served. A shorter shortage is bridged by not reading, because pausing throws away what librdkafka
+has fetched ahead.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from consumer.errors import SourceError
-from consumer.group_member import NOT_OWNED, GroupMember, Stamped
+from consumer.fetching import Stamped
+from consumer.group_commits import NOT_OWNED
+from consumer.group_member import GroupMember
 from consumer.offsets import CommitOffset
 from consumer.source_events import (
     AssignedPartition,
@@ -49,7 +52,10 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
-CHUNKS_AHEAD: Final = 2
+SLICES_AHEAD: Final = 2
+SLICE: Final = 64
+"""Records that the loop is given at once: a few milliseconds of its time."""
+
 SUSPEND_AFTER: Final = 1.0
 _READ_TIMEOUT: Final = 0.05
 _BRIDGE_TIMEOUT: Final = 0.05
@@ -76,8 +82,8 @@ class Source:
         self._open = True
         self._broken = False
         # Each counter has one writing thread; their difference is what the loop has yet to take.
-        self._chunks_sent = 0
-        self._chunks_taken = 0
+        self._slices_sent = 0
+        self._slices_taken = 0
         # The loop's view of who owns what: an order for an assignment that ended is void.
         self._epochs: dict[TopicPartition, int] = {}
 
@@ -118,7 +124,7 @@ class Source:
         return True
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
-        """Stop reading these; up to `CHUNKS_AHEAD` chunks of records may still come.
+        """Stop reading these; the records of one read, already under way, may still come.
 
         Right after an assignment it takes half a second longer.
         """
@@ -140,11 +146,11 @@ class Source:
         and comes back as `NOT_OWNED`.
         """
         orders = [(self._stamped(tp), offset) for tp, offset in offsets.items()]
-        self._order(lambda member: member.commit(orders))
+        self._order(lambda member: member.commits.commit(orders))
 
     def _order_pause(self, partitions: Iterable[TopicPartition], *, paused: bool) -> None:
         orders = [self._stamped(tp) for tp in partitions]
-        self._order(lambda member: member.pause(orders, paused=paused))
+        self._order(lambda member: member.fetching.pause(orders, paused=paused))
 
     def _stamped(self, tp: TopicPartition) -> Stamped:
         return Stamped(tp, self._epochs.get(tp, -1))
@@ -169,7 +175,7 @@ class Source:
         try:
             self._events.records_received(records)
         finally:
-            self._chunks_taken += 1
+            self._slices_taken += 1
             self._wake.set()
 
     def _take_assigned(
@@ -236,7 +242,8 @@ class Source:
                 member.join()
                 self._read_until_stopped(member)
             except Exception as error:  # noqa: BLE001  as in _call
-                self._post(self._break, error)
+                if not member.failed:
+                    self._post(self._break, error)
             while self._stop_at is None:
                 self._wake.wait()
                 self._wake.clear()
@@ -255,18 +262,29 @@ class Source:
                 self._orders.popleft()()
             now = time.monotonic()
             member.tick(now)
-            if self._open and self._chunks_sent - self._chunks_taken < CHUNKS_AHEAD:
+            if self._open and self._slices_sent - self._slices_taken < SLICES_AHEAD:
                 blocked_since = None
-                if member.suspended:
-                    member.suspend(suspended=False)
-            elif blocked_since is None or (
-                not member.suspended and now - blocked_since < SUSPEND_AFTER
-            ):
-                blocked_since = blocked_since or now
+                member.fetching.suspend(suspended=False)
+            else:
+                blocked_since = now if blocked_since is None else blocked_since
+                if now - blocked_since >= SUSPEND_AFTER:
+                    member.fetching.suspend(suspended=True)
+                if not member.fetching.quiet:
+                    self._wake.wait(_BRIDGE_TIMEOUT)
+                    continue
+            self._send(member.read(_READ_TIMEOUT))
+
+    def _send(self, records: list[Record]) -> None:
+        """Give records to the loop, a slice when it has taken those before.
+
+        Where the source is stopped in between the rest is left out: nobody has seen it, so
+        nobody commits past it.
+        """
+        for first in range(0, len(records), SLICE):
+            while self._slices_sent - self._slices_taken >= SLICES_AHEAD:
+                if self._stop_at is not None or self._broken:
+                    return
                 self._wake.wait(_BRIDGE_TIMEOUT)
-                continue
-            elif not member.suspended:
-                member.suspend(suspended=True)
-            if records := member.read(_READ_TIMEOUT):
-                self._chunks_sent += 1
-                self._post(self._take_records, records)
+                self._wake.clear()
+            self._slices_sent += 1
+            self._post(self._take_records, records[first : first + SLICE])

@@ -51,7 +51,7 @@ class Totals:
 
 @dataclass
 class Status:
-    """Tells what the engine is doing. `ready` is set by the app, `alive_at` by the source."""
+    """Tells what the engine is doing. The app sets `not_ready`: why not, or None."""
 
     version: str
     group: str

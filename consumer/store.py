@@ -158,7 +158,13 @@ class RocksStore:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             database = Rdict(
-                str(self._path), self._options, access_type=AccessType.with_ttl(self._ttl_seconds)
+                str(self._path),
+                self._options,
+                # Named, or a directory that exists is opened with the options stored in it: with a
+                # cache of its own, and with a second time-to-live filter around the first, which
+                # takes every mark for expired when RocksDB compacts.
+                column_families={"default": self._options},
+                access_type=AccessType.with_ttl(self._ttl_seconds),
             )
             self._database = database
             # A table file that no compaction has touched for so long is compacted for its age.

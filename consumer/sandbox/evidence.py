@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from consumer.sandbox.ground_truth import AcceptedEvent, RequestSeen
     from consumer.sandbox.samples import Sample
 
-BROKEN = "connection broken"
-TIMED_OUT = "answer too late"
-KILLED = "consumer killed"
-ANSWERED = "answer had come"
+BROKEN = "the connection broke"
+TIMED_OUT = "the answer came too late"
+KILLED = "the consumer was killed"
+OTHERWISE = "the answer was missed"
 
 _ANSWER_LOST = {
     FaultKind.LATE.value: TIMED_OUT,
@@ -53,13 +53,15 @@ class Run:
 class Evidence:
     """Everything the verdict and the summary are made of.
 
-    `truth` is the emulator's `GroundTruth.summary()`. `ends` and `committed` are the ends of the
+    `producing_from` is when the first record was produced, in seconds since the epoch. `truth` is
+    the emulator's `GroundTruth.summary()`. `ends` and `committed` are the ends of the
     source's partitions and the group's offsets there. `throttled` is for how many seconds the
     consumer said of a destination that it is throttled. `timeout` is the consumer's patience
     with TikTok, in seconds.
     """
 
     samples: Sequence[Sample]
+    producing_from: float
     runs: Sequence[Run]
     accepted: Sequence[AcceptedEvent]
     requests: Sequence[RequestSeen]
@@ -115,7 +117,7 @@ def _cause(sent: Sequence[RequestSeen], evidence: Evidence) -> str:
             return _ANSWER_LOST[request.fault]
     if any(_was_in_the_air(request, evidence) for request in sent):
         return KILLED
-    return ANSWERED
+    return OTHERWISE
 
 
 def _was_in_the_air(request: RequestSeen, evidence: Evidence) -> bool:
@@ -143,7 +145,7 @@ def _needless_repeats(evidence: Evidence) -> Iterator[str]:
     )
     excused = sum(sum(run.figures.repeats.values()) for run in evidence.runs)
     if received > excused:
-        example = repeated.get(ANSWERED, [None])[0]
+        example = repeated.get(OTHERWISE, [None])[0]
         named = "" if example is None else f", such as {example.identity.event_id}"
         yield (
             f"{received:,} events reached TikTok again{named}, but the consumer knows of only"

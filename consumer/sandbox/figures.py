@@ -52,11 +52,11 @@ def together(figures: Iterable[Figures]) -> Figures:
     return Figures(dict(buckets), dict(repeats))
 
 
-def quantile(buckets: Mapping[float, float], share: float) -> float | None:
+def quantile(buckets: Mapping[float, float], share: float, most: float) -> float | None:
     """About below which value this share (0 to 1) of the observations lies; None without any.
 
-    Linear within a bucket, as Prometheus' `histogram_quantile`: what lies above the last bound
-    counts as that bound.
+    Linear within a bucket, as Prometheus' `histogram_quantile`. `most` is what no observation can
+    have exceeded: the last buckets are wide, and without it a guess could be above all of them.
     """
     bounds = sorted(buckets)
     if not bounds or not buckets[bounds[-1]]:
@@ -66,8 +66,7 @@ def quantile(buckets: Mapping[float, float], share: float) -> float | None:
     for bound in bounds:
         count = buckets[bound]
         if count >= wanted and count > below:
-            if bound == float("inf"):
-                return lower
-            return lower + (bound - lower) * (wanted - below) / (count - below)
+            upper = max(min(bound, most), lower)
+            return lower + (upper - lower) * (wanted - below) / (count - below)
         lower, below = bound, count
     return lower

@@ -93,9 +93,7 @@ class LiveNarrator:
     def shown(self) -> Iterator[None]:
         """Shows the bars for the length of the context; afterwards only the lines are left."""
         shown = Group(self._bars, self._now)
-        with Live(
-            shown, console=self._console, refresh_per_second=_PER_SECOND, transient=True
-        ):
+        with Live(shown, console=self._console, refresh_per_second=_PER_SECOND, transient=True):
             yield
 
     def say(self, text: str) -> None:

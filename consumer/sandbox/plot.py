@@ -28,10 +28,10 @@ PRODUCING_SECONDS: Final = 10.0
 KILLED_AFTER: Final = 0.4
 """The share of the events that is produced when the consumer is killed."""
 
-SESSION_SECONDS: Final = 6.0
+SESSION_SECONDS: Final = 4.0
 """How long the broker waits for a member that is gone before it gives its partitions away."""
 
-TIMEOUT_SECONDS: Final = 2.0
+TIMEOUT_SECONDS: Final = 1.5
 """How long the consumer waits for TikTok's answer."""
 
 THROTTLED_PIXEL: Final = PIXELS[1]
@@ -40,7 +40,6 @@ THROTTLED_PIXEL: Final = PIXELS[1]
 THROTTLED_SECONDS: Final = 7.0
 """For how long it does."""
 
-_MAX_BYTES = 128 * 1024
 _POISON_SHARE = 0.002
 _TOMBSTONE_SHARE = 0.005
 
@@ -52,7 +51,6 @@ def samples(now_ms: int, schema_id: int) -> SampleSettings:
         schema_id=schema_id,
         tombstones=_TOMBSTONE_SHARE,
         poison=dict.fromkeys(POISONS, _POISON_SHARE),
-        max_event_bytes=_MAX_BYTES,
     )
 
 
@@ -78,7 +76,6 @@ def configuration(
             {"event_source_id": pixel, "access_token": {"env": TOKEN_VARIABLE}} for pixel in PIXELS
         ],
         "tiktok": {"endpoint": endpoint, "timeout": f"{round(TIMEOUT_SECONDS * 1000)}ms"},
-        "batching": {"max_bytes": _MAX_BYTES},
         "retry": {"initial": "250ms", "max": "2s"},
         "dedup": {"directory": str(state)},
         "admin": {"port": 0},

@@ -13,7 +13,7 @@ from consumer.event import Headers, Record, TopicPartition
 from consumer.messages import Acknowledged, Produce
 from consumer.position import TRUNCATED, Latest
 from consumer.sandbox.broker import EmbeddedBroker, NewRecord
-from consumer.source import NOT_OWNED, CommitOffset, SourceSettings, StartTime
+from consumer.source import NOT_OWNED, SLICE, CommitOffset, SourceSettings, StartTime
 from tests.support.listener import Listener, reading
 
 if TYPE_CHECKING:
@@ -462,3 +462,13 @@ async def test_retention_that_overtakes_a_running_member_is_reported(kafka: Real
         await heard.until(lambda: bool(heard.changes))
         assert heard.changes == [(tp, 15, None, (10, 15))]
         await heard.until(lambda: len(heard.records) == 75)
+
+
+async def test_a_read_reaches_the_loop_in_slices_in_order(cluster: Cluster, topic: str) -> None:
+    """The loop gets its turn between slices of one read, however many records that read had."""
+    cluster.produce(topic, records(topic, 1000))
+    listener = Listener()
+    async with reading(member(cluster, topic, chunk_size=500), listener) as (_, heard):
+        await heard.until(lambda: len(heard.records) == 1000)
+    assert max(listener.slices) == SLICE
+    assert sum(listener.slices) == 1000

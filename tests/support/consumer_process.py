@@ -156,11 +156,7 @@ class ConsumerProcess:
         return [json.loads(line) for line in self.log_file.read_text("utf-8").splitlines()]
 
     def until(
-        self,
-        condition: Callable[[], bool],
-        what: str,
-        seconds: float = _START_SECONDS,
-        look_seconds: float = _LOOK_SECONDS,
+        self, condition: Callable[[], bool], what: str, seconds: float = _START_SECONDS
     ) -> None:
         """Waits for a condition while the process runs; says what was not reached and why."""
         deadline = time.monotonic() + seconds
@@ -172,7 +168,7 @@ class ConsumerProcess:
             except (ConnectionError, http.client.HTTPException):
                 pass
             assert time.monotonic() < deadline, f"not {what} in {seconds} s\n{self._evidence()}"
-            time.sleep(look_seconds)
+            time.sleep(_LOOK_SECONDS)
 
     def until_status(
         self, condition: Callable[[Status], bool], what: str, seconds: float = _START_SECONDS

@@ -26,6 +26,7 @@ class Listener:
 
     def __init__(self) -> None:
         self.records: list[Record] = []
+        self.slices: list[int] = []
         self.owned: dict[TopicPartition, AssignedPartition] = {}
         self.assigned: list[AssignedPartition] = []
         self.revoked: list[TopicPartition] = []
@@ -44,6 +45,7 @@ class Listener:
         if self.refuse_records:
             raise ValueError("a defect")
         self.records += records
+        self.slices.append(len(records))
         for record in records:
             tp = TopicPartition(record.topic, record.partition)
             assert tp in self.owned, "a record of a partition that is not owned"

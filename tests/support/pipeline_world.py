@@ -6,7 +6,6 @@ it record by record.
 
 from __future__ import annotations
 
-import itertools
 import time
 import uuid
 import zlib
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from consumer.event import Headers, Reason
     from consumer.sandbox.expectations import Totals
     from consumer.sandbox.ground_truth import RequestSeen
     from tests.support.kafka import RealKafka
@@ -127,15 +127,14 @@ class PipelineWorld:
         self.group = f"consumers-of-{self.topic}"
         self.ledger = Ledger()
         self.kafka.create_topic(self.topic, self.partitions, self.topic_config)
-        self._numbers = itertools.count()
 
     # What goes in
 
-    def produce(self, samples: Iterable[Sample]) -> None:
-        """Writes samples; a key always goes to the same partition."""
-        self.kafka.produce(self.topic, map(self._placed, samples))
+    def produce(self, samples: Iterable[Sample], partition: int | None = None) -> None:
+        """Writes samples, to one partition or by their key: a key always goes to the same one."""
+        self.kafka.produce(self.topic, (self._placed(sample, partition) for sample in samples))
 
-    def _placed(self, sample: Sample, partition: int | None = None) -> Record:
+    def _placed(self, sample: Sample, partition: int | None) -> Record:
         if partition is None:
             partition = zlib.crc32(sample.key) % self.partitions
         placed = self.ledger.enter(partition, sample)
@@ -143,31 +142,26 @@ class PipelineWorld:
             self.topic, partition, -1, placed.timestamp, placed.key, placed.value, placed.headers
         )
 
-    def produce_events(
+    def sample(
         self,
-        events: Iterable[Mapping[str, Any]],
-        partition: int | None = None,
-        name_as_sent: str = "CompletePayment",
-    ) -> None:
-        """Writes good events (decoded, complete), to one partition or each by its event_id."""
-        now_ms = time.time_ns() // 1_000_000
-        self.kafka.produce(
-            self.topic,
-            [
-                self._placed(
-                    Sample(
-                        event["event_id"].encode(),
-                        confluent(dict(event), self.schema_id),
-                        (),
-                        now_ms,
-                        Outcome.DELIVERED,
-                        None,
-                        EventIdentity(event["event_source_id"], name_as_sent, event["event_id"]),
-                    ),
-                    partition,
-                )
-                for event in events
-            ],
+        event: Mapping[str, Any],
+        reason: Reason | None = None,
+        headers: Headers = (),
+        *,
+        event_as_sent: str = "CompletePayment",
+    ) -> Sample:
+        """A record of an event (decoded, complete): to be delivered, or dead-lettered for a reason.
+
+        Its key is the event_id.
+        """
+        return Sample(
+            event["event_id"].encode(),
+            confluent(dict(event), self.schema_id),
+            headers,
+            time.time_ns() // 1_000_000,
+            Outcome.DELIVERED if reason is None else Outcome.DEAD_LETTERED,
+            reason,
+            EventIdentity(event["event_source_id"], event_as_sent, event["event_id"]),
         )
 
     # Who reads

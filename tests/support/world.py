@@ -162,6 +162,7 @@ class World:
     marks_fail: bool = False
     letter_answer: Callable[[Produce], Acknowledged | None] = lambda p: Acknowledged(p.handle)
     registry: Callable[[int], SchemaAnswer | None] = lambda _schema_id: None
+    decoder: JsonDecoder = field(default_factory=JsonDecoder)
     commit_error: str | None = None
     commits_wait: bool = False
     on_marketing_denied: OnDenied = OnDenied.SUPPRESS
@@ -171,7 +172,6 @@ class World:
         self.clock = Clock()
         rng = random.Random(7)
         handles = itertools.count(1)
-        self.decoder = JsonDecoder()
         spans = itertools.count(1)
         self.delivery = Delivery(
             self.destinations,

@@ -1,0 +1,138 @@
+"""What the benchmark says: a table to read, and the same as JSON."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tests.bench.profiler import Function
+    from tests.bench.runs import Run
+    from tests.bench.stations import Station
+
+_MB = 1024 * 1024
+_TOP = 25
+
+_RATIO_SAMPLED = 1.7
+_RATIO_TRACED = 2.0
+_PEAK_RSS_MB = 250.0
+
+
+class Goal(NamedTuple):
+    """A figure and what it should be at most."""
+
+    name: str
+    figure: float
+    at_most: float
+    unit: str = ""
+
+    @property
+    def met(self) -> bool:
+        """Whether it is."""
+        return self.figure <= self.at_most
+
+
+class Comparison(NamedTuple):
+    """All runs on the same data: the floor before and after the product in its ways of tracing."""
+
+    floor: Run
+    sampled: Run
+    traced: Run
+    untraced: Run
+    floor_again: Run
+
+    @property
+    def floor_micros(self) -> float:
+        """CPU microseconds per event of the floor, the mean of both runs."""
+        return (self.floor.micros_per_event + self.floor_again.micros_per_event) / 2
+
+    @property
+    def drift(self) -> float:
+        """By how much the second floor differs from the first: what the machine did meanwhile."""
+        return self.floor_again.micros_per_event / self.floor.micros_per_event - 1
+
+    def ratio(self, run: Run) -> float:
+        """A run's cost in floors."""
+        return run.micros_per_event / self.floor_micros
+
+    def goals(self) -> list[Goal]:
+        """What is aimed at."""
+        peak = max(self.sampled.peak_rss, self.traced.peak_rss) / _MB
+        return [
+            Goal(f"ratio, {self.sampled.name}", self.ratio(self.sampled), _RATIO_SAMPLED),
+            Goal(f"ratio, {self.traced.name}", self.ratio(self.traced), _RATIO_TRACED),
+            Goal("peak memory", peak, _PEAK_RSS_MB, " MB"),
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Every figure."""
+        return {
+            "runs": [
+                {
+                    **run._asdict(),
+                    "micros_per_event": run.micros_per_event,
+                    "events_per_second": run.events_per_second,
+                    "ratio": self.ratio(run),
+                }
+                for run in self
+            ],
+            "floor_micros": self.floor_micros,
+            "drift": self.drift,
+            "goals": [{**goal._asdict(), "met": goal.met} for goal in self.goals()],
+        }
+
+
+def comparison_lines(found: Comparison) -> Iterator[str]:
+    """The comparison as a table, the goals below it."""
+    yield (
+        f"{'':24}{'CPU s':>8}{'start-up':>10}{'µs/event':>10}{'ratio':>7}{'events/s':>10}"
+        f"{'wall s':>8}{'peak MB':>9}{'requests':>10}{'spans':>9}{'OTLP MB':>9}"
+    )
+    for run in found:
+        yield (
+            f"{run.name:24}{run.cpu_seconds:8.2f}{run.startup_cpu_seconds:10.2f}"
+            f"{run.micros_per_event:10.1f}{found.ratio(run):7.2f}{run.events_per_second:10,.0f}"
+            f"{run.seconds:8.1f}{run.peak_rss / _MB:9.0f}{run.requests:10,}{run.spans:9,}"
+            f"{run.otlp_bytes / _MB:9.1f}"
+        )
+    yield "CPU: user and system time of all threads. µs/event, ratio, events/s (on one core):"
+    yield "without start-up, which was measured on an empty topic."
+    yield ""
+    yield f"floor: {found.floor_micros:.1f} µs/event, the second run {found.drift:+.1%} of the first"
+    for goal in found.goals():
+        yield (
+            f"{goal.name}: {goal.figure:.2f}{goal.unit}, goal at most {goal.at_most:g}{goal.unit}:"
+            f" {'met' if goal.met else 'missed'}"
+        )
+
+
+def thread_lines(runs: Sequence[Run]) -> Iterator[str]:
+    """Which threads the CPU time went to, in µs per event, start-up included."""
+    kinds = sorted({kind for run in runs for kind in run.threads})
+    yield f"{'threads, µs/event':24}" + "".join(f"{kind:>16}" for kind in kinds)
+    for run in runs:
+        cells = (run.threads.get(kind, 0.0) / run.delivered * 1e6 for kind in kinds)
+        yield f"{run.name:24}" + "".join(f"{cell:16.1f}" for cell in cells)
+
+
+def station_lines(stations: Sequence[Station]) -> Iterator[str]:
+    """What each station costs, on one thread without network."""
+    yield f"{'stations, µs/event':40}{'product':>9}{'floor':>9}"
+    for station in stations:
+        of_floor = "" if station.floor is None else f"{station.floor:9.1f}"
+        yield f"{station.name:40}{station.product:9.1f}{of_floor:>9}"
+
+
+def profile_lines(functions: Sequence[Function], events: int) -> Iterator[str]:
+    """The functions with the most own time, by module, in µs per record."""
+    total = sum(function.seconds for function in functions)
+    by_module = sorted(functions[:_TOP], key=lambda function: function.module)
+    modules = [(name, list(group)) for name, group in groupby(by_module, lambda f: f.module)]
+    yield f"main thread: {total:.2f} s of CPU, {total / events * 1e6:.1f} µs a record"
+    for name, group in sorted(modules, key=lambda m: -sum(f.seconds for f in m[1])):
+        yield f"{sum(f.seconds for f in group) / events * 1e6:7.1f}  {name}"
+        for function in group:
+            share = function.seconds / total
+            yield f"{function.seconds / events * 1e6:15.1f}  {share:4.0%}  {function.name}"

@@ -1,0 +1,152 @@
+"""Access tokens follow their files and are shown to nobody."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from consumer.secret import Secret, SecretSource
+from consumer.tokens import CHECK_SECONDS, Tokens
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PIXEL = ("web", "C9ABC1234567890DEFGH")
+OTHER = ("web", "C9OTHER4567890DEFGHI")
+
+
+class Clock:
+    """Seconds that pass when told to."""
+
+    def __init__(self) -> None:
+        self.seconds = 100.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def pass_a_check(self) -> None:
+        self.seconds += CHECK_SECONDS
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "token"
+    path.write_text("first\n")
+    return path
+
+
+def of_file(path: Path, clock: Clock) -> Tokens:
+    return Tokens({PIXEL: SecretSource(file=path)}, {}, clock)
+
+
+def test_each_destination_has_its_own_token(file: Path, clock: Clock) -> None:
+    """From the environment or from a file, without the white space around it."""
+    sources = {PIXEL: SecretSource(env="PIXEL_TOKEN"), OTHER: SecretSource(file=file)}
+    tokens = Tokens(sources, {"PIXEL_TOKEN": " one "}, clock)
+    assert tokens.current(*PIXEL) == Secret("one")
+    assert tokens.current(*OTHER) == Secret("first")
+    assert tokens.version(*PIXEL) == tokens.version(*OTHER) == 1
+
+
+def test_a_token_that_was_never_there_is_none_until_it_is(tmp_path: Path, clock: Clock) -> None:
+    """A secret that is mounted late is picked up."""
+    path = tmp_path / "late"
+    tokens = of_file(path, clock)
+    assert tokens.current(*PIXEL) is None
+    assert tokens.version(*PIXEL) == 0
+    path.write_text("here")
+    clock.pass_a_check()
+    assert tokens.current(*PIXEL) == Secret("here")
+    assert tokens.version(*PIXEL) == 1
+
+
+def test_an_unset_variable_is_no_token(clock: Clock) -> None:
+    """Nothing is sent with an empty token."""
+    assert Tokens({PIXEL: SecretSource(env="UNSET")}, {}, clock).current(*PIXEL) is None
+
+
+def test_a_rewritten_file_is_read_again_at_the_next_check(file: Path, clock: Clock) -> None:
+    """Without a restart, and the version tells that the token is another one."""
+    tokens = of_file(file, clock)
+    assert tokens.current(*PIXEL) == Secret("first")
+    file.write_text("second")
+    assert tokens.current(*PIXEL) == Secret("first")
+    clock.pass_a_check()
+    assert tokens.version(*PIXEL) == 2
+    assert tokens.current(*PIXEL) == Secret("second")
+
+
+def test_a_link_that_points_elsewhere_is_noticed(tmp_path: Path, clock: Clock) -> None:
+    """Mounted secrets are replaced by a new link, with equal size and time of change."""
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(name)
+        os.utime(tmp_path / name, ns=(1, 1))
+    link = tmp_path / "token"
+    link.symlink_to(tmp_path / "one")
+    tokens = of_file(link, clock)
+    assert tokens.current(*PIXEL) == Secret("one")
+    link.unlink()
+    link.symlink_to(tmp_path / "two")
+    clock.pass_a_check()
+    assert tokens.current(*PIXEL) == Secret("two")
+
+
+def test_the_same_token_written_again_is_no_new_version(file: Path, clock: Clock) -> None:
+    """Somebody who waits for a new token is not woken by a touched file."""
+    tokens = of_file(file, clock)
+    assert tokens.version(*PIXEL) == 1
+    file.write_text("first \n")
+    clock.pass_a_check()
+    assert tokens.version(*PIXEL) == 1
+
+
+@pytest.mark.parametrize("content", [None, b"", b"two\nlines", b"\xff\xfe", b"x" * 20_000])
+def test_a_file_without_a_usable_token_leaves_the_last_one(
+    file: Path, clock: Clock, content: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Gone, empty, half written or no token at all: said once, and read again until it is one."""
+    tokens = of_file(file, clock)
+    assert tokens.current(*PIXEL) == Secret("first")
+    file.unlink() if content is None else file.write_bytes(content)
+    for _ in range(3):
+        clock.pass_a_check()
+        assert tokens.current(*PIXEL) == Secret("first")
+        assert tokens.version(*PIXEL) == 1
+    assert len(caplog.records) == 1
+    assert str(file) in caplog.text
+    file.write_text("second")
+    clock.pass_a_check()
+    assert tokens.current(*PIXEL) == Secret("second")
+
+
+def test_the_file_is_looked_at_once_a_second_at_most(file: Path, clock: Clock) -> None:
+    """However many requests are sent."""
+    tokens = of_file(file, clock)
+    tokens.current(*PIXEL)
+    file.unlink()
+    file.write_text("second")
+    clock.seconds += CHECK_SECONDS * 0.99
+    assert tokens.current(*PIXEL) == Secret("first")
+
+
+def test_no_token_is_in_reprs_and_logs(
+    file: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A change is told by the destination, not by the token."""
+    caplog.set_level(logging.DEBUG)
+    file.write_text("canary-1")
+    tokens = of_file(file, clock)
+    tokens.current(*PIXEL)
+    file.write_text("canary-2")
+    clock.pass_a_check()
+    shown = f"{tokens!r} {tokens.current(*PIXEL)!r} {caplog.text}"
+    assert "a new one is in use" in shown
+    assert "canary" not in shown
