@@ -364,6 +364,8 @@ class Engine:
         since = self._committing_since
         if now < self._commit_at or (since is not None and now < since + _COMMIT_LOST_SECONDS):
             return
+        for unanswered, _ in self._committing.values():
+            unanswered.progressed = True
         offsets = {
             partition.tp: offset
             for partition in self.partitions.values()

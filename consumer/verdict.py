@@ -152,7 +152,8 @@ FAILURES: Mapping[Failure, Rule] = {
 class Blame(NamedTuple):
     """Whom a rejection names: an event of the request, or the request itself.
 
-    `event` is its index in `data`. `event` None and `envelope` False: the message names nobody, so the batch is bisected.
+    `event` is its index in `data`. `event` None and `envelope` False: the message
+    names nobody, so the batch is bisected.
     """
 
     event: int | None = None

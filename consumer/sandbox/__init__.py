@@ -11,6 +11,9 @@
 | `emulator` | the same over HTTP, with its control and truth |
 | `shop`, `spoil`, `samples` | invented web-shop events whose outcome is known beforehand |
 | `expectations` | whether the outcome is what the samples said |
+| `plot`, `demo` | what happens in the demo, and the demo itself |
+| `consumer_process`, `narrator` | the consumer as a process of its own; how the demo gets on |
+| `figures`, `evidence`, `summary` | the consumer's metrics, the verdict, what a person reads |
 
 Nothing here shares tables with the product's own mapping: an error there must show here.
 """

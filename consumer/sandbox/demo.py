@@ -169,7 +169,7 @@ class _Demo:
         seen = await _look(first)
         exit_code = await first.kill()
         killed_run = (began, time.time(), True, exit_code)
-        tell.say("Consumer killed (SIGKILL) with requests in the air, and started again")
+        tell.say("Consumer killed (SIGKILL) with requests in the air; now it is started again")
         before = await self._committed()
 
         second = await self._start("consumer-2")
@@ -181,9 +181,10 @@ class _Demo:
         await self._watch(second, self._all_settled)
         await self._producer.stop()
         last_seen = await _look(second)
+        tell.say("Everything is settled and committed")
         tell.now("stopping the consumer (SIGTERM)")
         exit_code = await second.stop()
-        tell.say(f"All settled and committed; the consumer stopped with exit code {exit_code}")
+        tell.say(f"Consumer stopped with exit code {exit_code}")
         ended_run = (began, time.time(), False, exit_code)
         tell.now("asking TikTok, the dead-letter topic and the broker what they have")
         records = await asyncio.to_thread(self._broker.read_all, plot.TOPIC)
@@ -246,7 +247,7 @@ class _Demo:
             self._throttled[name] = self._throttled.get(name, 0.0) + elapsed
         if throttled:
             names = ", ".join(throttled)
-            self._tell.now(f"TikTok throttles {names}: its events wait, the others go on")
+            self._tell.now(f"TikTok throttles {names}: its events wait, others go on")
         else:
             self._tell.now("delivering")
 

@@ -108,9 +108,9 @@ def throttling(seed: int) -> Scenario:
 def _lost_and_failed() -> tuple[Fault, ...]:
     """Each a given number of times, so that the run shows all of them; when is left to chance."""
     return (
-        Fault(FaultKind.LATE, seconds=TIMEOUT_SECONDS + 2, probability=0.06, times=1),
-        Fault(FaultKind.CLOSE_AFTER, probability=0.08, times=2),
-        Fault(FaultKind.PAGE, status=502, probability=0.08, times=2),
-        Fault(FaultKind.CODE, code=50000, probability=0.08, times=2),
-        Fault(FaultKind.HANG, seconds=TIMEOUT_SECONDS + 2, probability=0.04, times=1),
+        Fault(FaultKind.LATE, seconds=TIMEOUT_SECONDS + 2, probability=0.2, times=1),
+        Fault(FaultKind.CLOSE_AFTER, probability=0.1, times=2),
+        Fault(FaultKind.PAGE, status=502, probability=0.1, times=2),
+        Fault(FaultKind.CODE, code=50000, probability=0.1, times=2),
+        Fault(FaultKind.HANG, seconds=TIMEOUT_SECONDS + 2, probability=0.2, times=1),
     )

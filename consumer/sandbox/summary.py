@@ -86,8 +86,8 @@ def show(console: Console, sections: Sequence[Section], differences: Sequence[st
     for sentence in differences:
         console.print(Text(f"  - {sentence}"), soft_wrap=True)
     console.print(Text("\nWhere to look next", style="bold"))
-    for line in _NEXT:
-        console.print(Text(f"  {line}"), soft_wrap=True)
+    for place in _NEXT:
+        console.print(Text(f"  {place}"), soft_wrap=True)
 
 
 def _records(evidence: Evidence, expected: Totals) -> Section:
@@ -107,7 +107,7 @@ def _records(evidence: Evidence, expected: Totals) -> Section:
     ]
     again = max(sum(run.totals.get("consumed", 0) for run in runs) - expected.consumed, 0)
     foot = (
-        f"† killed (SIGKILL); {_n(again)} records that it had not committed were read again"
+        f"† killed (SIGKILL); {_n(again)} records, not committed yet, were read again"
         if any(run.killed for run in runs)
         else ""
     )
@@ -184,7 +184,7 @@ def _requests(evidence: Evidence) -> Section:
 
 
 def _repeats(repeats: Mapping[str, int]) -> Iterator[Row]:
-    note = "events; TikTok might not have had them"
+    note = "unknown whether TikTok had them"
     yield Row("sent again", (_n(sum(repeats.values())),), note)
     for cause, count in sorted(repeats.items()):
         yield Row(f"  {_CAUSES.get(cause, cause)}", (_n(count),))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
 
 _MB = 1024 * 1024
 _TOP = 25
+_SMALL_SHARE = 0.01
 
 _RATIO_SAMPLED = 1.7
 _RATIO_TRACED = 2.0
@@ -69,15 +69,15 @@ class Comparison(NamedTuple):
     def to_json(self) -> dict[str, Any]:
         """Every figure."""
         return {
-            "runs": [
-                {
+            "runs": {
+                name: {
                     **run._asdict(),
                     "micros_per_event": run.micros_per_event,
                     "events_per_second": run.events_per_second,
                     "ratio": self.ratio(run),
                 }
-                for run in self
-            ],
+                for name, run in zip(self._fields, self, strict=True)
+            },
             "floor_micros": self.floor_micros,
             "drift": self.drift,
             "goals": [{**goal._asdict(), "met": goal.met} for goal in self.goals()],
@@ -100,7 +100,9 @@ def comparison_lines(found: Comparison) -> Iterator[str]:
     yield "CPU: user and system time of all threads. µs/event, ratio, events/s (on one core):"
     yield "without start-up, which was measured on an empty topic."
     yield ""
-    yield f"floor: {found.floor_micros:.1f} µs/event, the second run {found.drift:+.1%} of the first"
+    yield f"floor: {found.floor_micros:.1f} µs/event; the second run took {found.drift:+.1%}"
+    expected = found.traced.records + found.traced.requests
+    yield f"spans received, {found.traced.name}: {found.traced.spans:,} of {expected:,}"
     for goal in found.goals():
         yield (
             f"{goal.name}: {goal.figure:.2f}{goal.unit}, goal at most {goal.at_most:g}{goal.unit}:"
@@ -126,13 +128,28 @@ def station_lines(stations: Sequence[Station]) -> Iterator[str]:
 
 
 def profile_lines(functions: Sequence[Function], events: int) -> Iterator[str]:
-    """The functions with the most own time, by module, in µs per record."""
+    """The functions with the most own time, in µs per record, below their modules.
+
+    A module's time is that of all its functions, of these or not; other people's packages count
+    as one module each.
+    """
     total = sum(function.seconds for function in functions)
-    by_module = sorted(functions[:_TOP], key=lambda function: function.module)
-    modules = [(name, list(group)) for name, group in groupby(by_module, lambda f: f.module)]
-    yield f"main thread: {total:.2f} s of CPU, {total / events * 1e6:.1f} µs a record"
-    for name, group in sorted(modules, key=lambda m: -sum(f.seconds for f in m[1])):
-        yield f"{sum(f.seconds for f in group) / events * 1e6:7.1f}  {name}"
-        for function in group:
-            share = function.seconds / total
-            yield f"{function.seconds / events * 1e6:15.1f}  {share:4.0%}  {function.name}"
+    modules: dict[str, list[Function]] = {}
+    for function in functions:
+        modules.setdefault(_module(function), []).append(function)
+    top = set(functions[:_TOP])
+    micros = total / events * 1e6
+    yield f"main thread, start-up included: {total:.2f} s of CPU, {micros:.1f} µs a record"
+    for name, its in sorted(modules.items(), key=lambda m: -sum(f.seconds for f in m[1])):
+        seconds = sum(function.seconds for function in its)
+        if seconds < total * _SMALL_SHARE and top.isdisjoint(its):
+            continue
+        yield f"{seconds / events * 1e6:7.1f} {seconds / total:5.1%}  {name}"
+        for function in its:
+            if function in top:
+                yield f"{function.seconds / events * 1e6:25.1f}  {function.name}"
+
+
+def _module(function: Function) -> str:
+    package, _, _ = function.module.partition(".")
+    return function.module if package == "consumer" else package

@@ -7,8 +7,8 @@ import time
 import uuid
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from tempfile import TemporaryDirectory
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.bench import data, profiler
@@ -20,6 +20,7 @@ from tests.support import kafka
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from consumer.event import Record
     from tests.bench.process import Usage
     from tests.support.kafka import RealKafka
 
@@ -37,6 +38,7 @@ class Run(NamedTuple):
     """
 
     name: str
+    records: int
     delivered: int
     cpu_seconds: float
     startup_cpu_seconds: float
@@ -51,11 +53,6 @@ class Run(NamedTuple):
     def micros_per_event(self) -> float:
         """CPU microseconds per delivered event, without start-up."""
         return (self.cpu_seconds - self.startup_cpu_seconds) / self.delivered * 1e6
-
-    @property
-    def micros_per_event_with_startup(self) -> float:
-        """The same with start-up."""
-        return self.cpu_seconds / self.delivered * 1e6
 
     @property
     def events_per_second(self) -> float:
@@ -87,18 +84,20 @@ class Bench:
         """How many events are to be delivered."""
         return data.distinct(self.events)
 
-    def floor(self, name: str) -> Run:
+    def floor(self) -> Run:
         """The floor, on everything."""
         startup, _, _ = self._floor(self.empty_topic, 0)
         usage, seconds, sides = self._floor(self.topic, self.events)
-        return self._run(name, usage, startup, seconds, sides)
+        return self._run("floor", usage, startup, seconds, sides)
 
     def product(self, tracing: Tracing) -> Run:
         """The product, on everything."""
-        with self._around(self.empty_topic) as around:
-            with product(self._folder(), around, tracing, self.cores.measured) as process:
-                process.until_it_reads(PARTITIONS)
-                startup = process.terminate()
+        with (
+            self._around(self.empty_topic) as around,
+            product(self._folder(), around, tracing, self.cores.measured) as process,
+        ):
+            process.until_it_reads(PARTITIONS)
+            startup = process.terminate()
         with self._around(self.topic) as around:
             began = time.monotonic()
             with product(self._folder(), around, tracing, self.cores.measured) as process:
@@ -145,6 +144,7 @@ class Bench:
             )
         return Run(
             name,
+            self.events,
             delivered,
             usage.cpu_seconds,
             startup.cpu_seconds,
@@ -173,6 +173,13 @@ class Bench:
         return 60.0 + self.events / _SLOWEST
 
 
+def _delete(broker: RealKafka, topic: str) -> None:
+    """Takes a topic away, and the dead-letter topic that the product has made beside it."""
+    for name in (topic, f"{topic}.dlq"):
+        if broker.partitions(name):
+            broker.delete_topic(name)
+
+
 def _sides(around: Surroundings) -> _Sides:
     return _Sides(read_json(around.tiktok["truth"]), read_json(around.receiver["counts"]))
 
@@ -189,10 +196,10 @@ def prepared(events: int) -> Iterator[Bench]:
         topic, empty = (f"bench-{name}-{uuid.uuid4().hex[:8]}" for name in ("events", "empty"))
         for name in (topic, empty):
             broker.create_topic(name, PARTITIONS)
-            stack.callback(broker.delete_topic, name)
+            stack.callback(_delete, broker, name)
         sizes = [0]
 
-        def counted() -> Iterator[data.Record]:
+        def counted() -> Iterator[Record]:
             for record in data.records(
                 topic,
                 events,

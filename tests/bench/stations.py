@@ -103,7 +103,7 @@ def _table(best: dict[str, float]) -> list[Station]:
         Station("map: route, consent, SHA-256, orjson", best["map"], best["floor: map"]),
         Station("trace: parent, ids, sampling", best["trace"]),
         Station("deduplication key", best["key"]),
-        Station("item, offsets, in flight", best["intake"] - alone),
+        Station("rest of intake: item, offsets", best["intake"] - alone),
         Station("look up, mark: RocksDB", best["look up"] + best["mark"], best["floor: store"]),
         Station("batch, gates", best["batch"]),
         Station("request body", best["body"]),

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 from aiohttp import web
-from hypothesis import given
-from hypothesis import strategies as st
 
 from consumer.client import ANSWER_BYTES, Client, envelope
 from consumer.deliver import Request
@@ -25,6 +23,7 @@ from consumer.verdict import Answer
 from tests.support.tls import server_context
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
@@ -34,8 +33,6 @@ DIGEST = hashlib.sha256(b"user_123").hexdigest()
 NOT_SENT = Answer(None, b"", None, "not_sent")
 BROKEN = Answer(None, b"", None, "connection")
 TIMED_OUT = Answer(None, b"", None, "timeout")
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]] if TYPE_CHECKING else object
 
 
 def event(event_id: str = "e-1", **more: object) -> bytes:
@@ -78,7 +75,9 @@ async def emulator() -> AsyncIterator[Running]:
 
 
 @asynccontextmanager
-async def stub(handler: Handler) -> AsyncIterator[str]:
+async def stub(
+    handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+) -> AsyncIterator[str]:
     """An HTTP server that answers any POST like this."""
     application = web.Application(client_max_size=64 * 1024 * 1024)
     application.router.add_post("/{path:.*}", handler)
@@ -94,18 +93,40 @@ async def stub(handler: Handler) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def raw(says: bytes, *, reads: int = 1) -> AsyncIterator[str]:
-    """A server that reads something, says this and closes the connection."""
+async def talking(
+    talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[int]:
+    """A server that talks like this to everyone and then closes the connection; its port."""
+    talks: set[asyncio.Task[None] | None] = set()
+
+    async def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talks.add(asyncio.current_task())
+        try:
+            await talk(reader, writer)
+        finally:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+    server = await asyncio.start_server(begin, "127.0.0.1", 0, ssl=tls)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await asyncio.gather(*(talk for talk in talks if talk), return_exceptions=True)
+
+
+@asynccontextmanager
+async def raw(says: bytes) -> AsyncIterator[str]:
+    """A server that reads a request's head, says this and closes the connection."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if reads:
-            await reader.read(reads)
+        await reader.readuntil(b"\r\n\r\n")
         writer.write(says)
-        writer.close()
 
-    server = await asyncio.start_server(talk, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/track/"
+    async with talking(talk) as port:
+        yield f"http://127.0.0.1:{port}/track/"
 
 
 async def test_tiktok_accepts_what_the_client_sends(emulator: Running) -> None:
@@ -190,14 +211,14 @@ async def test_nothing_was_sent_where_no_connection_stood(tmp_path: Path) -> Non
     async with client("http://tiktok.invalid/track/") as tiktok:
         assert await tiktok.send(request()) == NOT_SENT
 
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
-        writer.close()
 
     for context, patience in ((server_context(tmp_path), 5.0), (None, 0.2)):
-        server = await asyncio.start_server(silent, "127.0.0.1", 0, ssl=context)
-        port = server.sockets[0].getsockname()[1]
-        async with server, client(f"https://127.0.0.1:{port}/", patience=patience) as tiktok:
+        async with (
+            talking(silent, context) as port,
+            client(f"https://127.0.0.1:{port}/", patience=patience) as tiktok,
+        ):
             assert await tiktok.send(request()) == NOT_SENT
 
 
@@ -335,13 +356,12 @@ async def test_a_proxy_that_refuses_means_not_sent(
         asked.append(await reader.readline())
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % status)
-        writer.close()
 
-    server = await asyncio.start_server(talk, "127.0.0.1", 0)
-    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-    monkeypatch.setenv("NO_PROXY", "")
-    async with server, client("https://business-api.tiktok.com/track/") as tiktok:
-        assert await tiktok.send(request()) == NOT_SENT
+    async with talking(talk) as port:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("NO_PROXY", "")
+        async with client("https://business-api.tiktok.com/track/") as tiktok:
+            assert await tiktok.send(request()) == NOT_SENT
     assert asked == [b"CONNECT business-api.tiktok.com:443 HTTP/1.1\r\n"]
 
 
@@ -361,19 +381,3 @@ async def test_the_log_says_why_once_a_minute_and_quotes_neither_token_nor_event
     assert len(lines) == 2
     assert lines[0].startswith("TikTok: not_sent, ClientConnectorError: Connect")
     assert "canary" not in f"{shown!r} {caplog.text}"
-
-
-@given(
-    source_id=st.text(),
-    code=st.none() | st.text(),
-    events=st.lists(st.dictionaries(st.text(), st.text() | st.integers(0, 9)), max_size=5),
-)
-def test_an_envelope_is_the_documented_object_whatever_is_in_it(
-    source_id: str, code: str | None, events: list[dict[str, object]]
-) -> None:
-    """Joining bytes gives the same JSON as building the whole object would."""
-    asked = Request(1, "web", source_id, code, [orjson.dumps(each) for each in events])
-    expected: dict[str, object] = {"event_source": "web", "event_source_id": source_id}
-    if code is not None:
-        expected["test_event_code"] = code
-    assert orjson.loads(envelope(asked)) == {**expected, "data": events}

@@ -41,7 +41,9 @@ def test_a_proxy_without_a_scheme_is_an_http_proxy(monkeypatch: pytest.MonkeyPat
     assert proxy_for(TIKTOK) == "http://proxy.example.com:3128"
 
 
-@pytest.mark.parametrize("hosts", ["business-api.tiktok.com", ".tiktok.com", "a.example,*", "*"])
+@pytest.mark.parametrize(
+    "hosts", ["business-api.tiktok.com", ".tiktok.com", "a.example, tiktok.com", "*"]
+)
 def test_hosts_in_no_proxy_are_asked_directly(monkeypatch: pytest.MonkeyPatch, hosts: str) -> None:
     """By name, by domain, or all."""
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.com:3128")

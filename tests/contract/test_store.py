@@ -143,6 +143,17 @@ def test_entries_tell_about_how_many_marks_there_are(start: Callable[[], Keeper]
     assert keeper.entries(TP) is None
 
 
+def test_entries_are_known_after_restarts(start: Callable[[], Keeper]) -> None:
+    """`/status` and the metric go on where they were."""
+    for number in range(3):
+        keeper = start()
+        keeper.open(TP).mark(marks(range(number * 1000, number * 1000 + 1000)))
+        keeper.close_all()
+    keeper = start()
+    keeper.open(TP)
+    assert keeper.entries(TP) == pytest.approx(3000, rel=0.1)
+
+
 @settings(
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

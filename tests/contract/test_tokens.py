@@ -25,9 +25,11 @@ class Clock:
         self.seconds = 100.0
 
     def __call__(self) -> float:
+        """Now."""
         return self.seconds
 
     def pass_a_check(self) -> None:
+        """Until the next look at the files."""
         self.seconds += CHECK_SECONDS
 
 

@@ -23,7 +23,7 @@ EVENTS = 100_000
 MAX_BYTES = 128 * 1024
 TIMEOUT = 5
 """Seconds: long enough that a busy machine is not taken for a TikTok that does not answer."""
-MOST_MEMORY = 300 * 1024 * 1024
+MOST_MEMORY = 400 * 1024 * 1024
 
 UNKNOWN = (
     Fault(FaultKind.CLOSE_AFTER, probability=0.005),

@@ -8,9 +8,8 @@ import pytest
 
 from consumer.event import Reason
 from consumer.sandbox.rules import REJECT_MARKER
-from consumer.sandbox.samples import PIXELS
-from tests.support.events import purchase
 from tests.support.otlp import OtlpReceiver
+from tests.support.pipeline_world import fresh_purchase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,8 +58,9 @@ def identity(span: ReceivedSpan) -> SpanId:
 
 @pytest.fixture
 def seen(world: PipelineWorld) -> Iterator[Seen]:
+    samples = []
     for number in range(GOOD + 2):
-        event = purchase(number, event_source_id=PIXELS[0])
+        event = fresh_purchase(number)
         reason = None
         if number == REJECTED:
             event["properties"]["custom"] = {REJECT_MARKER: True}
@@ -69,7 +69,8 @@ def seen(world: PipelineWorld) -> Iterator[Seen]:
             event["page"] = None
             reason = Reason.INVALID
         headers = (("shop", b"north"), ("traceparent", traceparent(*producers_span(number))))
-        world.produce([world.sample(event, reason, headers)], partition=0)
+        samples.append(world.sample(event, reason, headers))
+    world.produce(samples, partition=0)
     with OtlpReceiver() as receiver:
         # The batch closes when the good events and the rejected one are in it.
         config = world.config(batching={"max_events": GOOD + 1, "linger": "60s"})

@@ -28,7 +28,7 @@ from consumer.sandbox.faults import FaultKind
 from consumer.sandbox.ground_truth import EventIdentity
 from consumer.sandbox.samples import PIXELS, Sample
 from tests.support.consumer_process import ConsumerProcess
-from tests.support.events import confluent
+from tests.support.events import confluent, purchase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -46,6 +46,12 @@ TOKENS = {"TOKEN_ONE": "first-token-of-the-tests", "TOKEN_TWO": "second-token-of
 _TOLD = 20
 _TIMEOUT = 20.0
 _TAKEN_UNSEEN = frozenset({FaultKind.CLOSE_AFTER, FaultKind.LATE})
+
+
+def fresh_purchase(number: int, event_source_id: str = PIXELS[0], **fields: Any) -> dict[str, Any]:
+    """A decoded purchase of just now; `number` makes it another one."""
+    now_ms = time.time_ns() // 1_000_000
+    return purchase(number, event_source_id=event_source_id, event_time=now_ms, **fields)
 
 
 class Ledger:

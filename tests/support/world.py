@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from consumer.offsets import CommitOffset, Partition
+    from consumer.source_events import PositionChange
 
 TOPIC = "conversions"
 PIXEL = "C9ABC1234567890DEFGH"
@@ -284,6 +285,14 @@ class World:
         offsets = self.waiting_commits.pop(0).offsets
         self._do(self._end_commit(offsets, error))
 
+    def commit_result(self, result: CommitResult) -> None:
+        """Tells of a commit that the engine did not ask for."""
+        self._do(self.engine.committed([result], self.clock.now))
+
+    def move(self, change: PositionChange) -> None:
+        """Tells that a partition is read from elsewhere, is held, or is no longer held."""
+        self._do(self.engine.position_changed(change, self.clock.now))
+
     def tick(self) -> None:
         """Wakes the engine now."""
         self._do(self.engine.tick(self.clock.now))
@@ -359,6 +368,7 @@ class World:
             and not any(p.pending or p.holds for p in self.engine.partitions.values())
             and (flight.events, flight.bytes) == (0, 0)
             and len(self.settlement.in_flight) == 0
+            and not self.engine._paused
         )
 
     # The world

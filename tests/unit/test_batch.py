@@ -58,7 +58,8 @@ def test_a_batch_is_due_a_linger_after_its_first_event(linger: float, pauses: li
     for number, pause in enumerate(pauses):
         lane.add(item(number), 10, now)
         now += pause
-    assert lane.due_at == linger
+    due_at = lane.due_at
+    assert due_at == linger
     assert lane.due(math.nextafter(linger, -1.0)) is None
     batch = lane.due(linger)
     assert batch is not None

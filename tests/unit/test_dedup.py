@@ -92,12 +92,12 @@ def test_an_accepted_event_is_not_sent_again_within_the_window() -> None:
     world.produce(event())
     world.run(1.0)
     accepted_ms = world.marks[0].marks[0][1]
-    now_ms = {"event_time": world.clock.wall_ms}
+    now_ms = world.clock.wall_ms
     world.clock.advance((accepted_ms - world.clock.wall_ms) / 1000 + 48 * HOUR - 0.001)
-    world.produce(event(**now_ms))
+    world.produce(event(event_time=now_ms))
     assert world.outcomes()[1] == "duplicate"
     world.clock.advance(0.001)
-    world.produce(event(**now_ms))
+    world.produce(event(event_time=now_ms))
     world.run(1.0)
     assert world.outcomes()[2] == "delivered"
     assert len(world.requests) == 2

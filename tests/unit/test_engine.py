@@ -9,7 +9,7 @@ import pytest
 from consumer.batch import BatchLimits
 from consumer.engine import EngineSettings
 from consumer.event import Destination, EventSource, TopicPartition
-from consumer.messages import Acknowledged, Commit, Produce, Released, SchemaFound
+from consumer.messages import Acknowledged, Commit, Flow, Produce, Released, SchemaFound
 from consumer.source_events import CommitResult, PositionChange
 from tests.support.world import (
     OTHER_PIXEL,
@@ -32,6 +32,11 @@ def unanswered(**fields: object) -> World:
     world = World(answer=lambda _request: None, **fields)  # type: ignore[arg-type]  # its fields
     world.assign(0, 1)
     return world
+
+
+def flows(world: World) -> list[bool]:
+    """How the flow was opened and closed so far."""
+    return [action.open for action in world.log if isinstance(action, Flow)]
 
 
 # The end of a record
@@ -125,6 +130,22 @@ def test_one_commit_is_in_the_air_at_a_time() -> None:
     assert [commit.offsets[FIRST].offset for commit in world.waiting_commits] == [5]
 
 
+def test_a_commit_that_was_never_answered_is_made_again() -> None:
+    """A minute without an answer: whatever became of it, the offset is committed once more."""
+    world = World(commits_wait=True)
+    world.assign(0)
+    world.produce(event())
+    world.run(0.5)
+    world.commit_done()
+    world.run(5.0)
+    assert len(world.waiting_commits) == 1
+    world.waiting_commits.clear()
+    world.commits_wait = False
+    world.clock.advance(60.0)
+    world.tick()
+    assert world.committed() == 1
+
+
 def test_a_commit_that_failed_is_made_again() -> None:
     """An error of a rebalance is expected: the next commit has it."""
     world = World(commit_error="REBALANCE_IN_PROGRESS")
@@ -160,17 +181,21 @@ def test_the_result_of_an_earlier_assignments_commit_changes_nothing() -> None:
 
 
 def test_a_commit_that_the_engine_did_not_ask_for_says_nothing() -> None:
-    """The source commits a start by itself; the watermark is not that."""
-    world = World()
+    """The source commits a start by itself: that answers nothing the engine has asked for."""
+    world = World(commits_wait=True)
     world.assign(0)
     world.produce(event())
+    world.run(0.5)
+    world.commit_done()
     world.run(2.0)
-    world.commits_wait = True
-    partition = world.partition()
-    assert partition.committed == 1
-    result = CommitResult(FIRST, 0, None, retriable=False)
-    world.engine.committed([result], world.clock.now)
-    assert partition.committed == 1
+    foreign = CommitResult(FIRST, 0, "REQUEST_TIMED_OUT", retriable=True)
+    world.commit_result(foreign)
+    world.run(30.0)
+    assert len(world.waiting_commits) == 1, "its own is still in the air"
+    world.commit_done()
+    assert world.partition().committed == 1
+    world.run(5.0)
+    assert not world.waiting_commits
 
 
 # Revoked
@@ -411,7 +436,7 @@ def test_a_partition_that_cannot_be_read_from_its_position_is_held_until_it_can(
     world.assign(0, position=100, hold=reason)
     assert world.holds() == {reason}
     change = PositionChange(FIRST, 120, None, None)
-    world.engine.position_changed(change, world.clock.now)
+    world.move(change)
     assert world.holds() == set()
     assert world.partition().position == 120
 
@@ -422,9 +447,9 @@ def test_a_position_that_moves_ends_no_other_hold() -> None:
     world.assign(0)
     world.produce(event())
     held = world.holds()
-    world.engine.position_changed(PositionChange(FIRST, 5, "truncated", (1, 5)), world.clock.now)
+    world.move(PositionChange(FIRST, 5, "truncated", (1, 5)))
     assert world.holds() == held | {"truncated"}
-    world.engine.position_changed(PositionChange(FIRST, 5, None, None), world.clock.now)
+    world.move(PositionChange(FIRST, 5, None, None))
     assert world.holds() == held
 
 
@@ -436,25 +461,24 @@ def test_the_flow_closes_at_the_bound_and_opens_at_half_of_it() -> None:
         max_concurrency=100,
     )
     world.produce(*(event(str(n)) for n in range(9)))
-    assert world.flowing
+    assert flows(world) == []
     world.produce(event("9"))
-    assert not world.flowing
+    assert flows(world) == [False]
     world.produce(event("10"), event("11"))
     for left in range(11, 5, -1):
         world.reply(ok())
         assert world.engine.in_flight.events == left
-        assert not world.flowing
+        assert flows(world) == [False]
     world.reply(ok())
-    assert world.flowing
+    assert flows(world) == [False, True]
 
 
 def test_losing_what_fills_the_process_opens_the_flow() -> None:
     """Bounds count what is ours."""
     world = unanswered(settings=EngineSettings(max_in_flight_events=4))
     world.produce(*(event(str(n)) for n in range(6)))
-    assert not world.flowing
     world.lose(0)
-    assert world.flowing
+    assert flows(world) == [False, True]
     assert (world.engine.in_flight.events, world.engine.in_flight.bytes) == (0, 0)
 
 

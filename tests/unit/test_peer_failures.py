@@ -384,9 +384,9 @@ def test_spring_kafka_4332_every_pause_has_a_reason_that_ends() -> None:
         registry=lambda _id: RegistryUnavailable("down"),
     )
     world.assign(0, hold="truncated")
-    world.engine.position_changed(PositionChange(FIRST, 0, None, None), world.clock.now)
+    world.move(PositionChange(FIRST, 0, None, None))
     world.produce(event("a"), b"no event", b"?007" + event("b"))
-    world.engine.position_changed(PositionChange(FIRST, 3, "truncated", None), world.clock.now)
+    world.move(PositionChange(FIRST, 3, "truncated", None))
     reasons = {"truncated", STORE_FAILED, LETTER_REFUSED, REGISTRY_UNAVAILABLE}
     assert world.holds() == reasons
     world.store_fails = False
@@ -399,7 +399,7 @@ def test_spring_kafka_4332_every_pause_has_a_reason_that_ends() -> None:
     world.run(31.0)
     assert world.holds() == {"truncated"}
     assert world.paused == {FIRST}
-    world.engine.position_changed(PositionChange(FIRST, 3, None, None), world.clock.now)
+    world.move(PositionChange(FIRST, 3, None, None))
     assert world.holds() == set()
     assert world.idle()
 
