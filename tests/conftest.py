@@ -36,7 +36,7 @@ def kafka() -> Iterator[kafka_support.RealKafka]:
 def registry() -> Iterator[Any]:
     """A real schema registry (`tests.support.registry`)."""
     # Not imported before a test asks for it, so that unit tests need none of it.
-    from tests.support import registry as registry_support  # noqa: PLC0415
+    from tests.support import registry as registry_support  # noqa: PLC0415  the registry is started only where it is needed
 
     running = registry_support.start()
     _USED.append(running.description)

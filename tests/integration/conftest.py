@@ -29,14 +29,10 @@ def stack() -> Iterator[ExitStack]:
 
 
 @pytest.fixture
-def new_world(
-    kafka: RealKafka, stack: ExitStack, tmp_path: Path
-) -> Callable[..., PipelineWorld]:
+def new_world(kafka: RealKafka, stack: ExitStack, tmp_path: Path) -> Callable[..., PipelineWorld]:
     """Makes worlds: `new_world(registry_url, schema_id, settings=None, **of_the_world)`."""
 
-    def make(
-        registry_url: str, schema_id: int, settings: Any = None, **more: Any
-    ) -> PipelineWorld:
+    def make(registry_url: str, schema_id: int, settings: Any = None, **more: Any) -> PipelineWorld:
         emulator = stack.enter_context(run_emulator(settings))
         return PipelineWorld(kafka, emulator, registry_url, schema_id, tmp_path, **more)
 
@@ -50,18 +46,14 @@ def sandbox_registry(stack: ExitStack) -> Registry:
 
 
 @pytest.fixture
-def world(
-    new_world: Callable[..., PipelineWorld], sandbox_registry: Registry
-) -> PipelineWorld:
+def world(new_world: Callable[..., PipelineWorld], sandbox_registry: Registry) -> PipelineWorld:
     """A world with the sandbox's registry and an emulator that takes any token."""
     schema_id = sandbox_registry.register("conversions-value", SCHEMA_TEXT)
     return new_world(sandbox_registry.url, schema_id)
 
 
 @pytest.fixture
-def real_registry_world(
-    new_world: Callable[..., PipelineWorld], registry: Any
-) -> PipelineWorld:
+def real_registry_world(new_world: Callable[..., PipelineWorld], registry: Any) -> PipelineWorld:
     """A world with the real registry."""
     schema_id = registry.register("conversions-value", SCHEMA_TEXT)
     return new_world(registry.url, schema_id)

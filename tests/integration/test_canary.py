@@ -8,17 +8,17 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 
 from consumer import logs
+from consumer.config import parse
 from consumer.decode import Decoder, Encoding, Undecodable, UnknownSchema
 from consumer.errors import ConfigError
-from consumer.event import Outcome, Reason
-from consumer.messages import Acknowledged
+from consumer.event import Outcome
 from consumer.sandbox.faults import Fault, FaultKind, Scenario
 from consumer.sandbox.registry import RegistryLogin
 from consumer.sandbox.samples import PIXELS, Sample
-from consumer.schemas import load_schema
 from consumer.verdict import judge
 from tests.support import world as simulated
 from tests.support.canary import (
@@ -32,18 +32,19 @@ from tests.support.canary import (
     leaks,
     markers,
 )
-from tests.support.events import avro, confluent
+from tests.support.events import SCHEMA, confluent
 from tests.support.otlp import OtlpReceiver
 from tests.support.sandbox_threads import run_registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from contextlib import ExitStack
-    from pathlib import Path
 
-    from consumer.messages import Produce
+    from consumer.deliver import Request
+    from consumer.verdict import Answer
     from tests.support.consumer_process import ConsumerProcess
     from tests.support.pipeline_world import PipelineWorld
+    from tests.support.sandbox_threads import Registry
 
 MAX_BYTES = 64 * 1024
 
@@ -122,23 +123,182 @@ def record(value: bytes) -> Sample:
     return Sample(KEY, value, HEADERS, now_ms(), Outcome.DELIVERED, None, None)
 
 
+class Run:
+    """A world where everything goes wrong once, and what came out of it by then."""
+
+    def __init__(self, world: PipelineWorld, registry: Registry, receiver: OtlpReceiver) -> None:
+        self.world = world
+        self.registry = registry
+        self.receiver = receiver
+        self.events = good_events(60, PIXELS[0]) + good_events(20, PIXELS[2]) + bad_events()
+        self.places: dict[str, bytes | str] = {}
+
+    def start(self) -> ConsumerProcess:
+        """A consumer with a marked secret wherever one can be."""
+        password: dict[str, Any] = {"env": "REGISTRY_PASSWORD"}
+        config = self.world.config(
+            kafka={"properties": {"sasl.password": "${SASL_PASSWORD}"}},
+            schema={"registry_auth": {"username": REGISTRY_USER, "password": password}},
+            batching={"max_events": 5, "max_bytes": MAX_BYTES},
+            admin={"token": {"env": "ADMIN_TOKEN"}},
+        )
+        environ = {
+            **SECRETS,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": self.receiver.endpoint,
+            "OTEL_METRIC_EXPORT_INTERVAL": "500",
+        }
+        return self.world.consumer(config, environ)
+
+    def produce(self) -> None:
+        values = [confluent(event, self.world.schema_id) for event in self.events]
+        values += corrupt_values(self.world.schema_id)
+        self.produced = len(values)
+        self.world.produce([record(value) for value in values])
+
+    def look(self, consumer: ConsumerProcess, when: str) -> None:
+        """Keeps what the admin server shows now."""
+        for page in ("/status", "/metrics", "/"):
+            self.places[f"{page} {when}"] = consumer.read(page)
+
+    def keep(self, consumer: ConsumerProcess) -> None:
+        """Keeps what it has left behind."""
+        self.places["log"] = consumer.log_file.read_bytes()
+        for number, body in enumerate(self.receiver.bodies):
+            self.places[f"OTLP request {number}"] = body
+        for letter in self.world.letters():
+            for name, value in letter.headers[len(HEADERS) :]:
+                self.places[f"{name} of offset {letter.offset}"] = value or b""
+        for file in self.world.folder.rglob("*"):
+            if file.is_file() and file.suffix != ".log":
+                self.places[f"file {file.name}"] = file.read_bytes()
+
+
 @pytest.fixture
-def guarded_world(
-    new_world: Callable[..., PipelineWorld], stack: ExitStack
-) -> tuple[PipelineWorld, dict[str, Any]]:
-    """A world whose registry asks for a password, and the configuration that has it."""
+def run(new_world: Callable[..., PipelineWorld], stack: ExitStack) -> Run:
     login = RegistryLogin(REGISTRY_USER, SECRETS["REGISTRY_PASSWORD"])
     registry = stack.enter_context(run_registry(login))
-    schema_id = registry.register("s", load_schema_text())
-    registry.trouble.status = 503
-    world = new_world(registry.url, schema_id)
-    config = world.config(
-        kafka={"properties": {"sasl.password": "${SASL_PASSWORD}"}},
-        schema={
-            "registry_auth": {"username": REGISTRY_USER, "password": {"env": "REGISTRY_PASSWORD"}}
-        },
-        batching={"max_events": 5, "max_bytes": MAX_BYTES},
+    schema_id = registry.register("conversions-value", orjson.dumps(SCHEMA).decode())
+    receiver = stack.enter_context(OtlpReceiver())
+    return Run(new_world(registry.url, schema_id), registry, receiver)
+
+
+def test_no_marker_leaves_the_process(run: Run) -> None:
+    """Logs, spans, metrics, headers, pages and files are clean after everything went wrong."""
+    run.produce()
+    run.registry.trouble.status = 503
+    run.world.emulator.play(Scenario(faults=REFUSALS))
+
+    with run.start() as consumer:
+        consumer.until_status(lambda s: "registry_unavailable" in s.paused.values(), "waiting")
+        run.look(consumer, "without a registry")
+        run.registry.trouble.status = None
+        consumer.until_status(
+            lambda s: s.destination(PIXELS[0])["state"] == "held", "refused for its token"
+        )
+        run.look(consumer, "while held")
+        consumer.until_settled(run.produced)
+        run.look(consumer, "at the end")
+        assert consumer.terminate().exit_code == 0
+    run.keep(consumer)
+
+    # The canaries flew: the letters' values are full of them, and TikTok refused what it should.
+    wanted = markers(run.events)
+    assert leaks({"value": b"".join(letter.value or b"" for letter in run.world.letters())}, wanted)
+    codes = {str(seen.code) for seen in run.world.emulator.requests()}
+    assert {"40002", "40105", "40100", "49999", "50000", "20001"} <= codes
+    assert set(run.world.letter_reasons()) >= {
+        "undecodable", "schema_unknown", "invalid", "unknown_destination", "too_old", "in_future",
+        "too_large", "rejected",
+    }  # fmt: skip
+    assert run.receiver.spans
+    assert run.receiver.metrics
+    assert leaks(run.places, wanted) == []
+
+
+def test_a_wrong_password_is_named_by_its_place(run: Run) -> None:
+    """The registry refuses it; the log says where to look and not what was tried."""
+    run.registry.require(RegistryLogin(REGISTRY_USER, "another"))
+    run.produce()
+
+    with run.start() as consumer:
+        consumer.until_status(lambda s: "registry_unavailable" in s.paused.values(), "waiting")
+        run.look(consumer, "with a wrong password")
+        assert consumer.terminate().exit_code == 0
+    run.keep(consumer)
+
+    assert "schema.registry_auth" in consumer.log_file.read_text("utf-8")
+    assert leaks(run.places, markers(run.events)) == []
+
+
+def test_no_value_shows_a_marker() -> None:
+    """`repr` of everything that travels between the engine and the world."""
+    answers = itertools.cycle(
+        [*(simulated.code(40002, message) for message in MESSAGES), simulated.TIMEOUT]
     )
-    stack.callback(setattr, registry.trouble, "status", None)
-    config["_registry"] = registry
-    return world, config
+    shown: dict[str, str] = {}
+
+    def answer(request: Request) -> Answer:
+        given = next(answers)
+        shown[f"answer {len(shown)}"] = repr((given, judge(given, len(request.events))))
+        return given
+
+    world = simulated.World(answer)
+    event = canary_event(1, simulated.START_MS)
+    del event["event_source_id"], event["event_source"]
+    world.assign(0)
+    for number in range(60):
+        world.produce(orjson.dumps(event | {"event_id": f"canary-{number}"}), STEM.encode())
+    world.run(60)
+
+    shown |= {f"action {number}": repr(action) for number, action in enumerate(world.log)}
+    shown |= {f"item {number}": repr(item) for number, item in enumerate(world.settled)}
+    shown |= {f"attempt {number}": repr(attempt) for number, attempt in enumerate(world.attempts)}
+    shown |= {f"mapped {n}": repr(item.mapped) for n, item in enumerate(world.settled)}
+    shown |= {f"record {n}": repr(item.record) for n, item in enumerate(world.settled)}
+    assert {"item 0", "action 0", "attempt 0"} <= shown.keys()
+    assert leaks(shown, markers([event])) == []
+
+
+def test_no_exception_quotes_a_value() -> None:
+    """Neither the text of a failed read nor those it came from."""
+    decoder = Decoder(Encoding.CONFLUENT, SCHEMA)
+    decoder.learn(1, [orjson.dumps(SCHEMA).decode()])
+    told: dict[str, str] = {}
+    for number, value in enumerate(corrupt_values(1)):
+        try:
+            decoder.decode(value)
+        except (Undecodable, UnknownSchema) as error:
+            told[f"text {number}"] = f"{error} {error!r}"
+            told[f"traceback {number}"] = "".join(traceback.format_exception(error))
+    assert len(told) > 20
+    assert leaks(told, markers()) == []
+
+
+def test_a_foreign_exception_is_logged_without_its_values() -> None:
+    """What a library says about the value it stumbled over stays out of the log."""
+    handler = logs.JsonHandler()
+    try:
+        int(f"{STEM}@{STEM}.example")
+    except ValueError as error:
+        record = logging.LogRecord(
+            "consumer", logging.ERROR, "f.py", 1, "failed", (), (type(error), error, None)
+        )
+        line = handler.format(record)
+    assert "ValueError" in line
+    assert leaks({"line": line}, markers()) == []
+
+
+def test_a_refused_configuration_does_not_quote_secrets() -> None:
+    """A token written where only its place may stand is not repeated in the complaint."""
+    text = f"""
+        destinations:
+          - {{event_source_id: {PIXELS[0]}, access_token: {SECRETS["TOKEN_ONE"]}}}
+          - {{event_source_id: {PIXELS[1]}, access_token: {{file: {SECRETS["TOKEN_TWO"]}}}}}
+        schema: {{registry_url: "http://reader:{SECRETS["REGISTRY_PASSWORD"]}@registry:8081"}}
+        admin: {{token: "{SECRETS["ADMIN_TOKEN"]}"}}
+    """
+    with pytest.raises(ConfigError) as refused:
+        parse(text, {}, references=False)
+    told = "".join(traceback.format_exception(refused.value))
+    assert "destinations[0].access_token" in told
+    assert leaks({"told": f"{refused.value!r} {told}"}, markers()) == []

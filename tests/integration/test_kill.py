@@ -68,9 +68,10 @@ def test_nothing_is_lost_by_five_kills(real_registry_world: PipelineWorld) -> No
             killed.append(time.time())
     with world.consumer(config) as consumer:
         consumer.until_status(
-            lambda status: {
-                p["partition"]: p["committed"] for p in status.document["partitions"]
-            } == world.ledger.ends,
+            lambda status: (
+                {p["partition"]: p["committed"] for p in status.document["partitions"]}
+                == world.ledger.ends
+            ),
             "done with everything",
             seconds=60,
         )

@@ -46,9 +46,7 @@ class Seen:
     def event(self, number: int) -> ReceivedSpan:
         """The span of an event, found by its producer's span."""
         trace_id, parent = producers_span(number)
-        (found,) = (
-            s for s in self._events if (s.trace_id, s.parent_span_id) == (trace_id, parent)
-        )
+        (found,) = (s for s in self._events if (s.trace_id, s.parent_span_id) == (trace_id, parent))
         return found
 
 
@@ -129,9 +127,7 @@ def test_spans_tell_what_tiktok_said(seen: Seen) -> None:
     assert refused.is_error
     assert not accepted.is_error
     delivered, rejected = seen.event(0), seen.event(REJECTED)
-    assert (
-        delivered.attributes["tiktok.request_id"] == accepted.attributes["tiktok.request_id"]
-    )
+    assert delivered.attributes["tiktok.request_id"] == accepted.attributes["tiktok.request_id"]
     assert rejected.attributes["tiktok.request_id"] == refused.attributes["tiktok.request_id"]
     assert rejected.is_error
     assert rejected.attributes["tiktok.reason"] == "rejected"

@@ -96,7 +96,8 @@ class ConsumerProcess:
         self.log_file = folder / f"consumer-{number}.log"
         file = folder / "tiktok-events.yaml"
         file.write_text(
-            yaml.safe_dump({**config, "admin": {"port": 0}}, sort_keys=False), encoding="utf-8"
+            yaml.safe_dump({**config, "admin": {**config.get("admin", {}), "port": 0}}),
+            encoding="utf-8",
         )
         kept = {k: v for k, v in os.environ.items() if not k.startswith(_FOREIGN)}
         with self.log_file.open("wb") as log:

@@ -215,7 +215,7 @@ def test_what_is_not_in_the_wire_format_is_undecodable(value: bytes) -> None:
     st.binary(min_size=1, max_size=10),
     st.booleans(),
 )
-def test_mutated_values_decode_or_are_undecodable(at: int, noise: bytes, resolve: bool) -> None:  # noqa: FBT001  drawn
+def test_mutated_values_decode_or_are_undecodable(at: int, noise: bytes, resolve: bool) -> None:  # noqa: FBT001  drawn by hypothesis
     """Whatever a producer's broken serialiser writes, nothing but Undecodable escapes."""
     value = confluent(purchase())
     mutated = value[:at] + noise + value[at + len(noise) :]

@@ -148,11 +148,11 @@ def test_cumulative_sums_are_told_whole_each_time() -> None:
     metrics = Metrics()
     built = builder(metrics, delta=False)
     metrics.consumed.add(3, ("t",))
-    assert points(built, 10)["tiktok_events.consumed"][0].value == 3  # type: ignore[attr-defined]
+    assert points(built, 10)["tiktok_events.consumed"][0].value == 3  # type: ignore[attr-defined]  the SDK types points by kind
     built.accepted()
     metrics.consumed.add(2, ("t",))
     [point] = points(built, 20)["tiktok_events.consumed"]
-    assert (point.value, point.start_time_unix_nano) == (5, 1)  # type: ignore[attr-defined]
+    assert (point.value, point.start_time_unix_nano) == (5, 1)  # type: ignore[attr-defined]  the SDK types points by kind
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=12))
@@ -168,7 +168,7 @@ def test_deltas_add_up_to_the_sum_whatever_exports_fail(steps: list[tuple[int, b
         data = points(built, now)
         if accepted:
             built.accepted()
-            arrived += data["tiktok_events.consumed"][0].value  # type: ignore[attr-defined]
-            spread += data["tiktok_events.batch_events"][0].count  # type: ignore[attr-defined]
+            arrived += data["tiktok_events.consumed"][0].value  # type: ignore[attr-defined]  the SDK types points by kind
+            spread += data["tiktok_events.batch_events"][0].count  # type: ignore[attr-defined]  the SDK types points by kind
     total = sum(count for count, _ in steps) + 1
     assert (arrived, spread) == (total, total)
