@@ -150,9 +150,7 @@ class App:
                 sampling = asyncio.create_task(_sample(observer))
                 stack.callback(sampling.cancel)
                 status.not_ready = None
-                # What lives from here to the end is no more looked at by the garbage collector.
-                gc.collect()
-                gc.freeze()
+                _calm_garbage_collector()
                 await asyncio.wait({stop, pipeline.failed}, return_when=asyncio.FIRST_COMPLETED)
             status.not_ready = "stopping"
             logger.info("stopping", extra={"settling": engine.in_flight.events})
@@ -203,6 +201,17 @@ class App:
             what = "; ".join(f"{problem.topic}: {problem.what}" for problem in problems)
             how = "; ".join(dict.fromkeys(problem.how_to_mend for problem in problems))
             raise StartError(what, how)
+
+
+def _calm_garbage_collector() -> None:
+    """Lets the collector look seldom, and not at what lives to the end anyway.
+
+    The path makes many objects and no cycles: reference counting frees them. Looking for cycles
+    after every 700 of them cost a tenth of the CPU.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 async def _unless_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Future[None]) -> bool:

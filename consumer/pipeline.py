@@ -26,6 +26,7 @@ from consumer.messages import (
     Mark,
     Pause,
     Produce,
+    RegistryUnavailable,
     Released,
     Resume,
     SchemaAnswer,
@@ -150,6 +151,7 @@ class Pipeline:
         self._actions: deque[Action] = deque()
         self._carrying_out = False
         self._store_error = ""
+        self._registry_error = ""
         self._timer: asyncio.TimerHandle | None = None
         self._released: deque[asyncio.Future[Mapping[TopicPartition, CommitOffset | None]]] = (
             deque()
@@ -298,6 +300,11 @@ class Pipeline:
 
     async def _fetch(self, schema_id: int) -> None:
         answer = await self._schemas.fetch(schema_id)
+        # As with the stores: the source waits, and what was said is told once a change.
+        text = answer.detail if isinstance(answer, RegistryUnavailable) else ""
+        if text and text != self._registry_error:
+            logger.error("schema registry: %s", text)
+        self._registry_error = text
         self._input(self.engine.schema_answered(schema_id, answer, self._now()))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:

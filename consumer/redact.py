@@ -115,6 +115,17 @@ def redact(text: str, limit: int = 1024) -> str:
     return _shorten(_RUN.sub(REDACTED, "".join(kept)).strip(), limit)
 
 
+def known_path(path: str) -> str | None:
+    """The beginning of a field's path that is made of the API's names and of places in lists.
+
+    What follows may be a custom property's name, or a value that stands where a path is expected.
+    """
+    steps = path.split(".")
+    while steps and not _is_path([step.lower() for step in steps]):
+        steps.pop()
+    return ".".join(steps) or None
+
+
 def _is_wording(part: str, before: tuple[str, str]) -> bool:
     """Whether a part is a known word, a path, or a count after the two parts before it."""
     if part in (REDACTED, "...", ".", "-", "/", "=", "&"):

@@ -14,6 +14,8 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
+from consumer.redact import known_path
+
 Failure = Literal["timeout", "connection", "not_sent"]
 
 
@@ -208,17 +210,18 @@ def blame(message: str | None, events: int) -> Blame:
     """Whom a rejection's message names, against the request of `events` events as it was sent.
 
     The documented wordings are `data. 1 .event_id:`, `data.0.event_id:`, `Batch.0.properties…:`
-    and one without an index. An index that the request does not have names nobody.
+    and one without an index. An index that the request does not have names nobody. A field is
+    named as far as its path is the API's own, since the rest of it may be an event's.
     """
     if not message:
         return _NOBODY
     message = " ".join(message[:_LONGEST_MESSAGE].split())
     if (found := _INDEXED.match(message)) is not None:
         index, path = int(found[1]), found[2]
-        field = path.replace(" ", "") if path else None
+        field = known_path(path.replace(" ", "")) if path else None
         return Blame(index, field) if index < events else Blame(None, field)
     if (found := _NAMED.match(message)) is not None:
-        field = found[1].replace(" ", "")
+        field = known_path(found[1].replace(" ", ""))
         return Blame(None, field, envelope=field in _ENVELOPE_FIELDS)
     return _NOBODY
 

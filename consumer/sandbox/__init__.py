@@ -12,6 +12,7 @@
 | `shop`, `spoil`, `samples` | invented web-shop events whose outcome is known beforehand |
 | `expectations` | whether the outcome is what the samples said |
 | `plot`, `demo` | what happens in the demo, and the demo itself |
+| `paced_producer` | samples at a steady pace |
 | `consumer_process`, `narrator` | the consumer as a process of its own; how the demo gets on |
 | `figures`, `evidence`, `summary` | the consumer's metrics, the verdict, what a person reads |
 

@@ -12,7 +12,6 @@ import asyncio
 import shutil
 import signal
 import tempfile
-import threading
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -29,13 +28,13 @@ from consumer.sandbox.emulator import serve as serve_tiktok
 from consumer.sandbox.evidence import Evidence, Run, due_after, findings
 from consumer.sandbox.figures import Figures
 from consumer.sandbox.narrator import narrator
+from consumer.sandbox.paced_producer import PacedProducer
 from consumer.sandbox.samples import generate
 from consumer.schemas import load_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from consumer.sandbox.broker import NewRecord
     from consumer.sandbox.emulator import Running
     from consumer.sandbox.narrator import Narrator
     from consumer.sandbox.samples import Sample
@@ -44,7 +43,6 @@ _FAILED = 1
 _WIDTH = 80
 _LOOK_SECONDS = 0.1
 _PATIENCE_SECONDS = 90.0
-_PACE_SECONDS = 0.02
 
 
 class DemoError(Exception):
@@ -145,7 +143,7 @@ class _Demo:
         self._tiktok = tiktok
         self._tell = tell
         self._stack = stack
-        self._producer = _Producer(broker, samples)
+        self._producer = PacedProducer(broker, samples)
         self._throttled: dict[str, float] = {}
 
     async def play(self) -> Evidence:
@@ -169,7 +167,7 @@ class _Demo:
         seen = await _look(first)
         exit_code = await first.kill()
         killed_run = (began, time.time(), True, exit_code)
-        tell.say("Consumer killed (SIGKILL) with requests in the air; now it is started again")
+        tell.say("Consumer killed (SIGKILL) with requests in the air; starting it again")
         before = await self._committed()
 
         second = await self._start("consumer-2")
@@ -253,7 +251,7 @@ class _Demo:
 
     def _in_the_middle(self, status: Mapping[str, Any]) -> bool:
         produced = self._producer.produced >= plot.KILLED_AFTER * len(self._samples)
-        return produced and status["in_flight"]["requests"] > 0
+        return produced and (status["in_flight"]["requests"] > 0 or self._producer.done)
 
     def _all_settled(self, status: Mapping[str, Any]) -> bool:
         return self._producer.done and _settled(status) == len(self._samples)
@@ -261,57 +259,6 @@ class _Demo:
     async def _committed(self) -> dict[int, int]:
         held = await asyncio.to_thread(self._broker.committed, plot.GROUP, plot.TOPIC)
         return {partition: offset for partition, (offset, _) in held.items()}
-
-
-class _Producer:
-    """Produces the samples on a thread of its own, spread over `plot.PRODUCING_SECONDS`."""
-
-    def __init__(self, broker: EmbeddedBroker, samples: Sequence[Sample]) -> None:
-        self._broker = broker
-        self._samples = samples
-        self._stopped = threading.Event()
-        self._task: asyncio.Task[int] | None = None
-        self.produced = 0
-        self.began_at = 0.0
-
-    def start(self) -> None:
-        """Begins; `produced` counts from now on."""
-        self.began_at = time.time()
-        work = asyncio.to_thread(self._broker.produce, plot.TOPIC, self._paced())
-        self._task = asyncio.create_task(work)
-
-    @property
-    def done(self) -> bool:
-        """Whether the broker has everything."""
-        return self._task is not None and self._task.done()
-
-    def check(self) -> None:
-        """Raises what went wrong, if anything did.
-
-        Raises:
-            BrokerError: a record was refused or pushed out.
-        """
-        if self._task is not None and self._task.done():
-            self._task.result()
-
-    async def stop(self) -> None:
-        """Ends it, before its time if need be. Twice does no harm."""
-        self._stopped.set()
-        if self._task is not None:
-            await asyncio.wait({self._task})
-            self._task.exception()  # whoever wanted to know it has asked `check`
-
-    def _paced(self) -> Iterator[NewRecord]:
-        began = time.monotonic()
-        total = len(self._samples)
-        for number, sample in enumerate(self._samples):
-            due = began + plot.PRODUCING_SECONDS * number / total
-            early = due - time.monotonic()
-            if self._stopped.wait(early) if early > _PACE_SECONDS else self._stopped.is_set():
-                return
-            self.produced = number + 1
-            # The time of producing, which end-to-end times are counted from.
-            yield sample.record()._replace(timestamp=-1)
 
 
 async def _look(consumer: ConsumerProcess) -> tuple[Mapping[str, int], Figures]:

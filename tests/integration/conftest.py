@@ -5,11 +5,9 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-import orjson
 import pytest
 
-from consumer.schemas import load_schema
-from tests.support.pipeline_world import PipelineWorld
+from tests.support.pipeline_world import SCHEMA_TEXT, PipelineWorld
 from tests.support.sandbox_threads import Registry, run_emulator, run_registry
 
 if TYPE_CHECKING:
@@ -17,8 +15,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.kafka import RealKafka
-
-SCHEMA_TEXT = orjson.dumps(load_schema("conversion_event")).decode()
 
 
 @pytest.fixture

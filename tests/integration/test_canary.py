@@ -34,6 +34,7 @@ from tests.support.canary import (
 )
 from tests.support.events import SCHEMA, confluent
 from tests.support.otlp import OtlpReceiver
+from tests.support.pipeline_world import SCHEMA_TEXT
 from tests.support.sandbox_threads import run_registry
 
 if TYPE_CHECKING:
@@ -150,6 +151,7 @@ class Run:
         return self.world.consumer(config, environ)
 
     def produce(self) -> None:
+        """Writes all events, and values that are none."""
         values = [confluent(event, self.world.schema_id) for event in self.events]
         values += corrupt_values(self.world.schema_id)
         self.produced = len(values)
@@ -177,7 +179,7 @@ class Run:
 def run(new_world: Callable[..., PipelineWorld], stack: ExitStack) -> Run:
     login = RegistryLogin(REGISTRY_USER, SECRETS["REGISTRY_PASSWORD"])
     registry = stack.enter_context(run_registry(login))
-    schema_id = registry.register("conversions-value", orjson.dumps(SCHEMA).decode())
+    schema_id = registry.register("conversions-value", SCHEMA_TEXT)
     receiver = stack.enter_context(OtlpReceiver())
     return Run(new_world(registry.url, schema_id), registry, receiver)
 
@@ -262,7 +264,7 @@ def test_no_value_shows_a_marker() -> None:
 def test_no_exception_quotes_a_value() -> None:
     """Neither the text of a failed read nor those it came from."""
     decoder = Decoder(Encoding.CONFLUENT, SCHEMA)
-    decoder.learn(1, [orjson.dumps(SCHEMA).decode()])
+    decoder.learn(1, [SCHEMA_TEXT])
     told: dict[str, str] = {}
     for number, value in enumerate(corrupt_values(1)):
         try:

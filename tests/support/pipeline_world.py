@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+import orjson
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, the stubs forget it
     AdminClient,
     AlterConfigOpType,
@@ -28,7 +30,7 @@ from consumer.sandbox.faults import FaultKind
 from consumer.sandbox.ground_truth import EventIdentity
 from consumer.sandbox.samples import PIXELS, Sample
 from tests.support.consumer_process import ConsumerProcess
-from tests.support.events import confluent, purchase
+from tests.support.events import SCHEMA, confluent, purchase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -42,6 +44,9 @@ if TYPE_CHECKING:
 
 TOKENS = {"TOKEN_ONE": "first-token-of-the-tests", "TOKEN_TWO": "second-token-of-the-tests"}
 """The variables the configuration names: the first two pixels share a token."""
+
+SCHEMA_TEXT = orjson.dumps(SCHEMA).decode()
+"""The event schema, as producers register it."""
 
 _TOLD = 20
 _TIMEOUT = 20.0
@@ -238,6 +243,21 @@ class PipelineWorld:
         """The group's committed offsets."""
         found = self.kafka.committed(self.group, self.topic)
         return {partition: offset for partition, (offset, _) in found.items()}
+
+    def commit(self, offsets: Mapping[int, int]) -> None:
+        """Sets the group's offsets, as an operator does while no member runs."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.kafka.bootstrap_servers,
+                "group.id": self.group,
+                "enable.auto.commit": False,
+            }
+        )
+        try:
+            wanted = [TopicPartition(self.topic, p, offset) for p, offset in offsets.items()]
+            consumer.commit(offsets=wanted, asynchronous=False)
+        finally:
+            consumer.close()
 
     def delivery_findings(self) -> list[str]:
         """What TikTok has taken too much, too often or not at all."""
