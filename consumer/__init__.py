@@ -16,11 +16,13 @@ The modules in the order in which an event meets them:
       dedup         the same event twice, on its way or accepted
       batch         events that share a request
       limits        rate, concurrency, hold; bounds in flight
+      queues        what waits for a destination
       deliver       attempts, retries, splitting a refused batch
       verdict       what an answer of TikTok means
       settle        from a verdict to the one outcome of a record
       deadletter    the original and why it was refused
-      offsets       what may be committed
+      offsets       what may be committed (commits: when)
+      again         what failed and is tried again later
       messages      what the engine and the world tell each other
     pipeline      the engine's actions as I/O, the world's answers as its inputs
     client        requests to TikTok (tokens: who may)

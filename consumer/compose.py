@@ -17,7 +17,7 @@ from consumer.consent import ConsentRules, OnDenied
 from consumer.deadletter import DeadLetters
 from consumer.decode import Decoder, Encoding, UnusableSchema
 from consumer.dedup import Keys
-from consumer.deliver import Delivery, DeliverySettings
+from consumer.deliver import Delivery
 from consumer.engine import Engine, EngineSettings
 from consumer.errors import ConfigError, Problem
 from consumer.event import ConsentState, Destination
@@ -26,6 +26,7 @@ from consumer.intake import Intake
 from consumer.limits import RetryPolicy
 from consumer.names import NEWER_EVENT_NAMES, default_event_names
 from consumer.payload import Mapper
+from consumer.queues import DeliverySettings
 from consumer.route import Routes
 from consumer.schema_wait import SchemaWaits
 from consumer.schemas import load_schema

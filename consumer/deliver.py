@@ -11,25 +11,22 @@ import heapq
 import itertools
 import math
 from collections import deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from consumer.batch import Batch, BatchLimits, Lane
 from consumer.event import ATTEMPTS_KEPT, Attempt, Destination, Item, Reason, Refused, TraceIds
 from consumer.limits import (
-    Gates,
     GateState,
     Random,
-    RetryPolicy,
-    TokenBucket,
     retry_after_seconds,
 )
+from consumer.queues import DeliverySettings, Queue
 from consumer.redact import redact
 from consumer.verdict import Answer, Kind, Scope, Verdict, judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from consumer.batch import Batch
     from consumer.event import Instant
     from consumer.offsets import Partition
 
@@ -58,68 +55,6 @@ class Judged(NamedTuple):
     verdict: Verdict
     accepted: Sequence[Item]
     refused: Sequence[tuple[Item, Refused]]
-
-
-@dataclass(frozen=True, slots=True)
-class DeliverySettings:
-    """Limits of delivery. `requests_per_second` and `max_concurrency` hold for a destination."""
-
-    batch: BatchLimits = field(default_factory=BatchLimits)
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
-    requests_per_second: float = 50.0
-    max_concurrency: int = 32
-
-
-class Queue:
-    """What waits for one destination: open batches, ready ones, and those that back off."""
-
-    def __init__(self, destination: Destination, settings: DeliverySettings) -> None:
-        self.destination = destination
-        self.gates = Gates(TokenBucket(settings.requests_per_second), settings.max_concurrency)
-        self.lanes: dict[str | None, Lane] = {}
-        self.ready: deque[Batch] = deque()
-        self.retrying: list[tuple[float, int, Batch]] = []
-        self._batch_limits = settings.batch
-
-    def lane(self, test_event_code: str | None) -> Lane:
-        """The lane of a test code; made when first asked for."""
-        lane = self.lanes.get(test_event_code)
-        if lane is None:
-            lane = Lane(self.destination, test_event_code, self._batch_limits)
-            self.lanes[test_event_code] = lane
-        return lane
-
-    def close_due(self, now: float) -> None:
-        """Closes batches whose linger is over; lanes of passing test codes are forgotten."""
-        for code, lane in list(self.lanes.items()):
-            if (batch := lane.due(now)) is not None:
-                self.ready.append(batch)
-            if not lane.items and code != self.destination.test_event_code:
-                del self.lanes[code]  # codes come with the events: any number of them
-
-    def close_all(self) -> None:
-        """Closes every open batch, whatever its age."""
-        self.ready.extend(b for lane in self.lanes.values() if (b := lane.close()) is not None)
-
-    def waiting(self) -> Iterator[list[Item]]:
-        """Every list of events that waits here, open batches included."""
-        yield from (lane.items for lane in self.lanes.values())
-        yield from (batch.items for batch in self.ready)
-        yield from (batch.items for _, _, batch in self.retrying)
-
-    def wake_at(self, now: float) -> float:
-        """When something can go on without an input: seconds, infinity for never."""
-        due = (lane.due_at for lane in self.lanes.values() if lane.due_at is not None)
-        at = min(due, default=math.inf)
-        if self.ready:
-            at = min(at, self.gates.ready_at(now))
-        if self.retrying:
-            at = min(at, self.retrying[0][0])
-        return at
-
-    def idle(self) -> bool:
-        """Whether nothing waits here."""
-        return not self.ready and not self.retrying
 
 
 class Delivery:

@@ -9,13 +9,13 @@ same engine runs in production and under a simulated world. One thread drives it
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from consumer.again import Again
+from consumer.commits import Commits
 from consumer.consent import strictest
 from consumer.dedup import within_window
 from consumer.event import (
@@ -35,7 +35,6 @@ from consumer.messages import (
     Acknowledged,
     Action,
     AttemptFinished,
-    Commit,
     FetchSchema,
     Flow,
     LookUp,
@@ -51,6 +50,7 @@ from consumer.offsets import Partition
 from consumer.settle import STORE_FAILED, Settlement
 
 if TYPE_CHECKING:
+    import itertools
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from consumer.deliver import Delivery
@@ -62,7 +62,6 @@ REGISTRY_UNAVAILABLE = "registry_unavailable"
 _POSITION = 0
 """Handles count from 1; this one stands for a partition's position, which may hold it, too."""
 _DRAIN_LOOK_SECONDS = 0.05
-_COMMIT_LOST_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,21 +107,16 @@ class Engine:
         self._settlement = settlement
         self._handles = handles
         self._begin_trace = begin_trace
-        self._rng = rng
         # Keyed by TopicPartition; a plain pair finds it too, without making one per record.
         self.partitions: dict[tuple[str, int], Partition] = {}
         self.in_flight = InFlight(settings.max_in_flight_events, settings.max_in_flight_bytes)
         self._flowing = True
         self._paused: set[Partition] = set()
         self._look_ups: dict[int, tuple[LookUp, list[Item]]] = {}
-        self._failures: Counter[int] = Counter()
-        self._later: list[tuple[float, int, Action]] = []
-        self._order = itertools.count()
+        self._again = Again(settings.patience, rng)
+        self._commits = Commits(settings.commit_interval)
         self._revocations: list[_Revocation] = []
         self._drain_look_at = math.inf
-        self._commit_at = -math.inf
-        self._committing_since: float | None = None
-        self._committing: dict[TopicPartition, tuple[Partition, int]] = {}
         self._actions: list[Action] = []
 
     # Assignment
@@ -203,7 +197,7 @@ class Engine:
                     owner.hold(REGISTRY_UNAVAILABLE, schema_id)
                 else:
                     owner.release(REGISTRY_UNAVAILABLE, schema_id)
-            self._do_at(going_on, FetchSchema(schema_id))
+            self._again.at(going_on, FetchSchema(schema_id))
             return self._after(now)
         for owner in waiting:
             owner.release(REGISTRY_UNAVAILABLE, schema_id)
@@ -278,7 +272,7 @@ class Engine:
     ) -> list[Action]:
         """The store said when each key was accepted (milliseconds), if it was."""
         asked = self._look_ups.pop(handle, None)
-        self._failures.pop(handle, None)
+        self._again.succeeded(handle)
         wall_ns, wall_ms, window_ms = now.wall_ns, now.wall_ms, self._window_ms
         if asked is not None:
             asked[1][0].owner.release(STORE_FAILED, handle)
@@ -292,7 +286,7 @@ class Engine:
 
     def marked(self, handle: int, now: Instant) -> list[Action]:
         """The marks are durable."""
-        self._failures.pop(handle, None)
+        self._again.succeeded(handle)
         self._settlement.marked(handle, now)
         return self._after(now)
 
@@ -301,9 +295,9 @@ class Engine:
         if handle in self._look_ups:
             action, items = self._look_ups[handle]
             items[0].owner.hold(STORE_FAILED, handle)
-            self._again(handle, action, now)
+            self._again.failed(handle, action, now.mono)
         elif (again := self._settlement.mark_failed(handle)) is not None:
-            self._again(handle, again, now)
+            self._again.failed(handle, again, now.mono)
         return self._after(now)
 
     # Delivery
@@ -323,9 +317,9 @@ class Engine:
         for answer in answers:
             again = self._settlement.acknowledged(answer, now)
             if again is None:
-                self._failures.pop(answer.handle, None)
+                self._again.succeeded(answer.handle)
             else:
-                self._again(answer.handle, again, now)
+                self._again.failed(answer.handle, again, now.mono)
         return self._after(now)
 
     def _refuse(self, refused: Iterable[tuple[Item, Refused]], now: Instant) -> None:
@@ -335,22 +329,8 @@ class Engine:
     # Offsets
 
     def committed(self, results: Iterable[CommitResult], now: Instant) -> list[Action]:
-        """What became of a commit. An error (a rebalance, say) leaves it to the next one.
-
-        Only the answer to the commit that this assignment asked for says anything about it: an
-        earlier assignment's, or one that the source made by itself, changes nothing.
-        """
-        for result in results:
-            asked = self._committing.get(result.tp)
-            if asked is None or asked[1] != result.offset:
-                continue
-            del self._committing[result.tp]
-            if result.error is None:
-                asked[0].committed = result.offset
-            else:
-                asked[0].progressed = True
-        if not self._committing:
-            self._committing_since = None
+        """What became of a commit. An error (a rebalance, say) leaves it to the next one."""
+        self._commits.answered(results)
         return self._after(now)
 
     def high_watermarks(self, highs: Mapping[TopicPartition, int]) -> None:
@@ -360,56 +340,30 @@ class Engine:
             if partition is not None:
                 partition.high = high
 
-    def _commit(self, now: float) -> None:
-        since = self._committing_since
-        if now < self._commit_at or (since is not None and now < since + _COMMIT_LOST_SECONDS):
-            return
-        for unanswered, _ in self._committing.values():
-            unanswered.progressed = True
-        offsets = {
-            partition.tp: offset
-            for partition in self.partitions.values()
-            if partition.progressed
-            and not partition.draining
-            and (offset := partition.to_commit()) is not None
-        }
-        self._commit_at = now + self._settings.commit_interval
-        if offsets:
-            self._committing_since = now
-            self._committing = {tp: (self.partitions[tp], o.offset) for tp, o in offsets.items()}
-            self._actions.append(Commit(offsets))
-
     # Time
 
     def tick(self, now: Instant) -> list[Action]:
         """Time has passed."""
-        while self._later and self._later[0][0] <= now.mono:
-            action = heapq.heappop(self._later)[2]
+        for action in self._again.due(now.mono):
             if isinstance(action, FetchSchema) or self._is_wanted(action):
                 self._actions.append(action)
+            else:
+                self._again.succeeded(_handle(action))
         return self._after(now)
 
     def wake_at(self, now: Instant) -> float:
         """When `tick` is due if nothing happens before: seconds, infinity for never."""
-        at = min(self.delivery.wake_at(now), self._drain_look_at)
-        if self._later:
-            at = min(at, self._later[0][0])
-        if self._committing_since is None and any(p.progressed for p in self.partitions.values()):
-            at = min(at, self._commit_at)
-        return at
+        return min(
+            self.delivery.wake_at(now),
+            self._drain_look_at,
+            self._again.wake_at(),
+            self._commits.wake_at(self.partitions.values()),
+        )
 
     def _is_wanted(self, action: Action) -> bool:
         """Whether an action put up for another try still has somebody waiting for it."""
-        handle = getattr(action, "handle", _POSITION)
+        handle = _handle(action)
         return handle in self._look_ups or self._settlement.wants(handle)
-
-    def _do_at(self, at: float, action: Action) -> None:
-        heapq.heappush(self._later, (at, next(self._order), action))
-
-    def _again(self, handle: int, action: Action, now: Instant) -> None:
-        self._failures[handle] += 1
-        pause = self._settings.patience.pause(self._failures[handle], self._rng)
-        self._do_at(now.mono + pause, action)
 
     # What follows from every input
 
@@ -430,7 +384,8 @@ class Engine:
             self._actions.append(Settled(settled))
         if self._revocations:
             self._hand_over_drained(now)
-        self._commit(now.mono)
+        if (commit := self._commits.due(self.partitions.values(), now.mono)) is not None:
+            self._actions.append(commit)
         self._adjust_flow()
         actions, self._actions = self._actions, []
         return actions
@@ -481,15 +436,11 @@ class Engine:
 
     def _stuck(self, deadline: float, now: Instant) -> Iterable[Item]:
         yield from self.delivery.stuck(deadline, now)
-        beyond = {a for at, _, a in self._later if at > deadline and isinstance(a, FetchSchema)}
-        for fetch in beyond:
-            yield from self._schemas.items(fetch.schema_id)
-        handles = {
-            action.handle
-            for at, _, action in self._later
-            if at > deadline and isinstance(action, Produce)
-        }
-        yield from (i for handle, i in self._settlement.waiting_letters() if handle in handles)
+        for action in self._again.beyond(deadline):
+            if isinstance(action, FetchSchema):
+                yield from self._schemas.items(action.schema_id)
+            elif isinstance(action, Produce):
+                yield from self._settlement.letter_of(action.handle)
 
     def _let_go(self, partitions: Sequence[Partition], now: Instant) -> None:
         """Forgets partitions; their unsettled records are somebody else's to read again."""
@@ -515,3 +466,7 @@ class Engine:
                 len(unsettled), sum(len(item.record.value or b"") for item in unsettled)
             )
             partition.pending = {}
+
+
+def _handle(action: Action) -> int:
+    return getattr(action, "handle", _POSITION)

@@ -132,9 +132,9 @@ class ConsentState(StrEnum):
 class Consent(NamedTuple):
     """What consent allows for one event, after the rules for missing answers and regions.
 
-    The three states are as the event gave them. `send` is false where marketing is denied and the rules
-    say suppress; `strip_user_data` takes the identifiers out; `limited_data_use` is the flag to
-    send, or None to leave it out.
+    The three states are as the event gave them. `send` is false where marketing is denied and the
+    rules say suppress; `strip_user_data` takes the identifiers out; `limited_data_use` is the flag
+    to send, or None to leave it out.
     """
 
     marketing: ConsentState

@@ -182,10 +182,11 @@ class Settlement:
                     first.waiters.remove(item)
         return orphans
 
-    def waiting_letters(self) -> Iterator[tuple[int, Item]]:
-        """The dead letters that are not acknowledged, by handle."""
-        for handle, letter in self._letters.items():
-            yield handle, letter.item
+    def letter_of(self, handle: int) -> Iterator[Item]:
+        """The item whose dead letter has this handle and is not acknowledged."""
+        letter = self._letters.get(handle)
+        if letter is not None:
+            yield letter.item
 
     def wants(self, handle: int) -> bool:
         """Whether a mark or a dead letter with this handle is still waited for."""

@@ -12,10 +12,10 @@ from consumer.limits import GateState
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from consumer.deliver import Queue
     from consumer.engine import Engine
     from consumer.event import Item, TopicPartition
     from consumer.offsets import Partition
+    from consumer.queues import Queue
 
 IN_FLIGHT_LIMIT = "in_flight_limit"
 """Why every partition is paused while the process holds as much as it may."""

@@ -134,8 +134,8 @@ class Run:
         self.events = good_events(60, PIXELS[0]) + good_events(20, PIXELS[2]) + bad_events()
         self.places: dict[str, bytes | str] = {}
 
-    def start(self) -> ConsumerProcess:
-        """A consumer with a marked secret wherever one can be."""
+    def start(self, **environ: str) -> ConsumerProcess:
+        """A consumer with a marked secret wherever one can be; `environ` is over the rest."""
         password: dict[str, Any] = {"env": "REGISTRY_PASSWORD"}
         config = self.world.config(
             kafka={"properties": {"sasl.password": "${SASL_PASSWORD}"}},
@@ -143,12 +143,11 @@ class Run:
             batching={"max_events": 5, "max_bytes": MAX_BYTES},
             admin={"token": {"env": "ADMIN_TOKEN"}},
         )
-        environ = {
-            **SECRETS,
+        telemetry = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": self.receiver.endpoint,
             "OTEL_METRIC_EXPORT_INTERVAL": "500",
         }
-        return self.world.consumer(config, environ)
+        return self.world.consumer(config, SECRETS | telemetry | environ)
 
     def produce(self) -> None:
         """Writes all events, and values that are none."""
@@ -219,10 +218,9 @@ def test_no_marker_leaves_the_process(run: Run) -> None:
 
 def test_a_wrong_password_is_named_by_its_place(run: Run) -> None:
     """The registry refuses it; the log says where to look and not what was tried."""
-    run.registry.require(RegistryLogin(REGISTRY_USER, "another"))
     run.produce()
 
-    with run.start() as consumer:
+    with run.start(REGISTRY_PASSWORD=f"{STEM}AnotherPassword") as consumer:
         consumer.until_status(lambda s: "registry_unavailable" in s.paused.values(), "waiting")
         run.look(consumer, "with a wrong password")
         assert consumer.terminate().exit_code == 0

@@ -23,7 +23,7 @@ EVENTS = 100_000
 MAX_BYTES = 128 * 1024
 TIMEOUT = 5
 """Seconds: long enough that a busy machine is not taken for a TikTok that does not answer."""
-MOST_MEMORY = 400 * 1024 * 1024
+MOST_MEMORY = 250 * 1024 * 1024
 
 UNKNOWN = (
     Fault(FaultKind.CLOSE_AFTER, probability=0.005),
@@ -82,7 +82,8 @@ def test_every_event_ends_as_the_samples_say(real_registry_world: PipelineWorld)
     with world.consumer(config) as consumer:
         status = consumer.until_settled(EVENTS, seconds=90)
         told = reasons(consumer)
-        ended = consumer.terminate()
+        peak_rss = consumer.peak_rss_bytes()
+        exit_code = consumer.terminate().exit_code
 
     assert status.totals == dict(zip(status.totals, expected[:5], strict=True))
     assert told == expected.reasons
@@ -90,8 +91,9 @@ def test_every_event_ends_as_the_samples_say(real_registry_world: PipelineWorld)
     assert world.unexplained_repeats() == []
     assert world.ledger.letter_findings(world.letters()) == []
     assert world.committed() == world.ledger.ends
-    assert ended.exit_code == 0
-    assert ended.peak_rss_bytes < MOST_MEMORY
+    assert exit_code == 0
+    print(peak_rss)
+    assert peak_rss < MOST_MEMORY
     struck = world.emulator.requests_by_fault
     assert struck.keys() == {fault.kind.value for fault in BAD_DAY}
     assert sum(struck.values()) > 0.03 * len(world.emulator.requests())

@@ -211,7 +211,7 @@ def test_a_stop_while_a_destination_is_held_leaves_its_events_in_kafka(
     world.emulator.play(Scenario(faults=(held,)))
     events = produce_to_all(world)
 
-    with world.consumer(world.config() | {"shutdown_timeout": "3s"}) as consumer:
+    with world.consumer(world.config(shutdown_timeout="3s")) as consumer:
         consumer.until_status(lambda s: s.destination(PIXELS[0])["state"] == "held", "held")
         assert consumer.terminate().exit_code == 0
     assert all(offset == 0 for offset in world.committed().values())

@@ -62,10 +62,10 @@ def fresh_purchase(number: int, event_source_id: str = PIXELS[0], **fields: Any)
 class Ledger:
     """Every record produced, by partition and offset, and what must become of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, partitions: int) -> None:
         self._by_position: dict[tuple[int, int], Sample] = {}
-        self.ends: Counter[int] = Counter()
-        """The next offset of each partition."""
+        self.ends = dict.fromkeys(range(partitions), 0)
+        """The next offset of each partition: what a group that is done has committed."""
 
     def enter(self, partition: int, sample: Sample) -> Sample:
         """Writes down the partition's next record; its time makes it tell from its neighbours."""
@@ -136,7 +136,7 @@ class PipelineWorld:
     def __post_init__(self) -> None:
         self.topic = f"conversions-{uuid.uuid4().hex[:8]}"
         self.group = f"consumers-of-{self.topic}"
-        self.ledger = Ledger()
+        self.ledger = Ledger(self.partitions)
         self.kafka.create_topic(self.topic, self.partitions, self.topic_config)
 
     # What goes in
@@ -177,7 +177,7 @@ class PipelineWorld:
 
     # Who reads
 
-    def config(self, **over: Mapping[str, Any]) -> dict[str, Any]:
+    def config(self, **over: Any) -> dict[str, Any]:
         """The configuration; sections given here are merged over it, key by key.
 
         Pauses and time-outs are short, since the emulator is near.
@@ -204,10 +204,8 @@ class PipelineWorld:
             "shutdown_timeout": "10s",
         }
         for section, values in over.items():
-            if isinstance(whole.get(section), dict):
-                whole[section] = _merged(whole[section], values)
-            else:
-                whole[section] = values
+            merge = isinstance(whole.get(section), dict)
+            whole[section] = _merged(whole[section], values) if merge else values
         return whole
 
     def consumer(

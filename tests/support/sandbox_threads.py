@@ -132,16 +132,6 @@ class Registry:
         """Registers a schema; returns its id."""
         return self._thread.call(lambda: self._running.register(subject, text))
 
-    def require(self, login: RegistryLogin) -> None:
-        """Asks for another login from now on; schemas and address stay."""
-
-        async def again() -> None:
-            await self._running.down()
-            self._running._login = login
-            await self._running.up()
-
-        self._thread.run(again())
-
     def down(self) -> None:
         """Refuses connections from now on."""
         self._thread.run(self._running.down())

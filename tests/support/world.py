@@ -14,7 +14,7 @@ from consumer.consent import ConsentRules, OnDenied
 from consumer.deadletter import DeadLetters
 from consumer.decode import Encoding, Undecodable, UnknownSchema
 from consumer.dedup import Keys
-from consumer.deliver import Delivery, DeliverySettings, Request
+from consumer.deliver import Delivery, Request
 from consumer.engine import Engine, EngineSettings
 from consumer.event import (
     Attempt,
@@ -49,6 +49,7 @@ from consumer.messages import (
     Settled,
 )
 from consumer.payload import Mapper
+from consumer.queues import DeliverySettings
 from consumer.route import Routes
 from consumer.schema_wait import SchemaWaits
 from consumer.schemas import load_schema

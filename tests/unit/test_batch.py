@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.batch import ENVELOPE_BYTES, Batch, BatchLimits, Lane
-from consumer.deliver import DeliverySettings, Queue
 from consumer.event import Destination, EventSource, Instant, Item, Record, TopicPartition, TraceIds
 from consumer.offsets import Partition
+from consumer.queues import DeliverySettings, Queue
 from tests.support.world import OTHER_PIXEL, PIXEL, World, event
 
 PIXELS = (Destination(EventSource.WEB, PIXEL), Destination(EventSource.WEB, OTHER_PIXEL))

@@ -372,3 +372,19 @@ def test_any_mix_of_trouble_ends_with_every_event_accepted_or_refused(seed: int)
         assert outcome == ("dead_lettered:rejected" if str(n) in tiktok.guilty else "delivered")
     assert len(world.settled) == number
     assert world.idle()
+
+
+def test_events_that_have_to_wait_anyway_go_on_filling_their_batch() -> None:
+    """Behind a closed gate no small batches pile up: one large request goes when it opens."""
+    world = World(answer=lambda _request: None, batch=BatchLimits(max_events=100, linger=0.1))
+    world.assign(0)
+    world.produce(event("first"))
+    world.run(1.0)
+    world.reply(code(40100, "too many requests"))
+    for number in range(30):
+        world.produce(event(f"later-{number}"))
+        world.run(0.0)
+    world.run(120.0)
+    world.reply(ok())
+    world.run(5.0)
+    assert [len(request.events) for request in world.requests] == [1, 1, 30]
