@@ -21,7 +21,7 @@ The modules in the order in which an event meets them:
       verdict       what an answer of TikTok means
       settle        from a verdict to the one outcome of a record
       deadletter    the original and why it was refused
-      offsets       what may be committed (commits: when)
+      offsets       what may be committed (commits: when; commit_metadata: what is done above it)
       again         what failed and is tried again later
       messages      what the engine and the world tell each other
     pipeline      the engine's actions as I/O, the world's answers as its inputs

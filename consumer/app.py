@@ -27,7 +27,7 @@ from consumer.position import Earliest, Latest
 from consumer.registry import BasicAuth, BearerAuth, Registry
 from consumer.source import Source
 from consumer.source_events import SourceSettings, StartTime
-from consumer.status import Status
+from consumer.status import WAITING_FOR_GROUP, Status
 from consumer.store import Stores
 from consumer.telemetry import Telemetry
 from consumer.tokens import Tokens
@@ -44,6 +44,9 @@ DRAIN_SHARE = 0.7
 """Of `shutdown_timeout`: for settling what is in flight. The rest commits, flushes, leaves."""
 
 SAMPLE_SECONDS = 1.0
+
+BROKER_PAUSE_SECONDS = 2.0
+"""Between two questions to a broker that was away at the start."""
 
 
 def run(config: Config) -> int:
@@ -142,14 +145,14 @@ class App:
             stack.push_async_callback(pipeline.close)
             await admin.start()
             stack.push_async_callback(admin.stop)
-            if await _unless_stopped(self._check_topics(), stop):
+            if await _unless_stopped(self._check_topics(status), stop):
                 emitter.start()
                 stack.push_async_callback(emitter.stop, config.shutdown_timeout * 0.1)
                 await source.start()
                 stack.push_async_callback(source.stop, config.shutdown_timeout * 0.9)
                 sampling = asyncio.create_task(_sample(observer))
                 stack.callback(sampling.cancel)
-                status.not_ready = None
+                status.not_ready = WAITING_FOR_GROUP
                 _calm_garbage_collector()
                 await asyncio.wait({stop, pipeline.failed}, return_when=asyncio.FIRST_COMPLETED)
             status.not_ready = "stopping"
@@ -190,13 +193,23 @@ class App:
             revoke_timeout=drain + self._config.shutdown_timeout * 0.1,
         )
 
-    async def _check_topics(self) -> None:
-        problems = await ensure_topics(
-            self._properties,
-            self._config.kafka.topics,
-            compose.dead_letters(self._config).topic_of,
-            create=self._config.kafka.create_topics,
-        )
+    async def _check_topics(self, status: Status) -> None:
+        """Makes sure of the program's own topics; waits for a broker that is away."""
+        while True:
+            try:
+                problems = await ensure_topics(
+                    self._properties,
+                    self._config.kafka.topics,
+                    compose.dead_letters(self._config).topic_of,
+                    create=self._config.kafka.create_topics,
+                )
+                break
+            except StartError as error:
+                if not error.passing:
+                    raise
+                logger.warning("waiting: %s", error)
+                status.not_ready = error.what
+                await asyncio.sleep(BROKER_PAUSE_SECONDS)
         if problems:
             what = "; ".join(f"{problem.topic}: {problem.what}" for problem in problems)
             how = "; ".join(dict.fromkeys(problem.how_to_mend for problem in problems))

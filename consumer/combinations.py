@@ -130,6 +130,12 @@ def _url(path: Path, url: str, instead: str) -> Iterator[Finding]:
         yield Finding(path, "must be a URL that begins with http:// or https://")
     elif parts.username is not None or parts.password is not None:
         yield Finding(path, f"must not hold a user or password; {instead}")
+    elif parts.query or parts.fragment:
+        yield Finding(
+            path,
+            f"must end with its path: what follows ? or # is shown and logged, and "
+            f"no place for a secret; {instead}",
+        )
 
 
 def _destinations(config: Config) -> Iterator[Finding]:
@@ -208,9 +214,20 @@ def _bounds(config: Config) -> Iterator[Finding]:
         )
 
 
+TIKTOK_WINDOW = 48 * 3600.0
+"""Seconds in which TikTok itself drops a repeat (Events API 2.0); ours may be longer."""
+
+
 def _times(config: Config) -> Iterator[Finding]:
     window = config.dedup.window
-    if config.retry.give_up_after >= window:
+    if window > TIKTOK_WINDOW <= config.retry.give_up_after:
+        yield Finding(
+            ("retry", "give_up_after"),
+            f"must be below TikTok's own window ({format_duration(TIKTOK_WINDOW)}), however long "
+            "dedup.window is: a repeat after it counts twice",
+            (("dedup", "window"),),
+        )
+    elif config.retry.give_up_after >= window:
         yield Finding(
             ("retry", "give_up_after"),
             f"must be below dedup.window ({format_duration(window)}): a repeat after the window "

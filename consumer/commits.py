@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from consumer.event import TopicPartition
-    from consumer.offsets import Partition
+    from consumer.offsets import CommitOffset, Partition
     from consumer.source_events import CommitResult
 
 ANSWER_LOST_SECONDS = 60.0
@@ -29,7 +29,7 @@ class Commits:
         self._interval = interval
         self._next_at = -math.inf
         self._asked_at: float | None = None
-        self._asked: dict[TopicPartition, tuple[Partition, int]] = {}
+        self._asked: dict[TopicPartition, tuple[Partition, CommitOffset]] = {}
 
     def due(self, partitions: Iterable[Partition], now: float) -> Commit | None:
         """The commit to make now (seconds), if it is time and anything has progressed."""
@@ -41,18 +41,17 @@ class Commits:
             for unanswered, _ in self._asked.values():
                 unanswered.progressed = True
         self._next_at = now + self._interval
-        owners = {
+        self._asked = {
             partition.tp: (partition, offset)
             for partition in partitions
             if partition.progressed
             and not partition.draining
             and (offset := partition.to_commit()) is not None
         }
-        if not owners:
+        if not self._asked:
             return None
         self._asked_at = now
-        self._asked = {tp: (owner, asked.offset) for tp, (owner, asked) in owners.items()}
-        return Commit({tp: asked for tp, (_, asked) in owners.items()})
+        return Commit({tp: asked for tp, (_, asked) in self._asked.items()})
 
     def answered(self, results: Iterable[CommitResult]) -> None:
         """What became of commits.
@@ -62,11 +61,11 @@ class Commits:
         """
         for result in results:
             asked = self._asked.get(result.tp)
-            if asked is None or asked[1] != result.offset:
+            if asked is None or asked[1].offset != result.offset:
                 continue
             del self._asked[result.tp]
             if result.error is None:
-                asked[0].committed = result.offset
+                asked[0].committed = asked[1]
             else:
                 asked[0].progressed = True
         if not self._asked:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from confluent_kafka import KafkaException, Producer
 
-from consumer.errors import StartError
+from consumer.kafka_errors import refused_properties
 from consumer.kafka_properties import producer_properties
 from consumer.messages import Acknowledged
 
@@ -32,6 +32,7 @@ _log = logging.getLogger(__name__)
 
 _POLL: Final = 0.05
 _NO_TIMESTAMP: Final = 0
+_TIME_REFUSED: Final = "INVALID_TIMESTAMP"
 _TOO_LARGE: Final = frozenset({"MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE"})
 _PRODUCER_GONE: Final = frozenset({"_FATAL", "_PURGE_QUEUE", "_PURGE_INFLIGHT"})
 
@@ -94,7 +95,7 @@ class Emitter:
         """Connect, in the background.
 
         Raises:
-            StartError: librdkafka refused the configuration.
+            ConfigError: librdkafka refused a property.
         """
         self._client = self._connect()
         threading.Thread(target=self._run, name="kafka-emit", daemon=True).start()
@@ -125,9 +126,7 @@ class Emitter:
         try:
             return self._make_client(config)
         except (KafkaException, ValueError, TypeError) as error:
-            raise StartError(
-                f"librdkafka refuses the configuration: {error}", "correct kafka.properties"
-            ) from error
+            raise refused_properties(error) from None
 
     def _queue_backlog(self) -> None:
         """Hand the backlog to librdkafka as far as it takes it. The lock is held."""
@@ -158,6 +157,14 @@ class Emitter:
             if error is not None and (error.fatal() or error.name() in _PRODUCER_GONE):
                 self._fatal = True
                 self._backlog.append(record)
+            elif (
+                error is not None
+                and error.name() == _TIME_REFUSED
+                and record.timestamp > time.time() * 1000
+            ):
+                # Its partition would be held until that future has come. The broker refuses the
+                # whole batch: neighbours with times of the past go again with those.
+                self._backlog.append(record._replace(timestamp=-1))
             else:
                 self._report(record, error)
 

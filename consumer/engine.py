@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from consumer.again import Again
+from consumer.commit_metadata import Span, decode
 from consumer.commits import Commits
 from consumer.consent import strictest
 from consumer.dedup import within_window
@@ -46,7 +47,7 @@ from consumer.messages import (
     Send,
     Settled,
 )
-from consumer.offsets import Partition
+from consumer.offsets import CommitOffset, Partition
 from consumer.settle import STORE_FAILED, Settlement
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class _Revocation:
 
     partitions: list[Partition]
     deadline: float
+    handle: int
 
 
 class Engine:
@@ -124,7 +126,7 @@ class Engine:
     def assigned(self, assigned: Iterable[AssignedPartition], now: Instant) -> list[Action]:
         """These partitions are ours now, each from its position on."""
         for one in assigned:
-            partition = Partition(one.tp, one.position, one.committed)
+            partition = _taken_over(one)
             if one.hold is not None:
                 partition.hold(one.hold, _POSITION)
                 self._paused.add(partition)  # the source has not begun to read it
@@ -142,16 +144,18 @@ class Engine:
                 partition.hold(change.hold, _POSITION)
         return self._after(now)
 
-    def revoked(self, tps: Iterable[TopicPartition], deadline: float, now: Instant) -> list[Action]:
+    def revoked(
+        self, tps: Iterable[TopicPartition], deadline: float, now: Instant, *, handle: int = 0
+    ) -> list[Action]:
         """These partitions are to be handed over: settle what is in flight by the deadline.
 
-        `Released` follows, at the latest when `tick` is called at the deadline (seconds).
+        `Released` follows with this handle, at the latest at the deadline (seconds).
         """
         partitions = [self.partitions[tp] for tp in tps if tp in self.partitions]
         for partition in partitions:
             partition.draining = True
         self.delivery.flush()
-        self._revocations.append(_Revocation(partitions, deadline))
+        self._revocations.append(_Revocation(partitions, deadline, handle))
         self._drain_look_at = now.mono
         return self._after(now)
 
@@ -420,7 +424,7 @@ class Engine:
                 continue
             offsets = {p.tp: p.to_commit() for p in partitions}
             self._let_go(partitions, now)
-            self._actions.append(Released(offsets))
+            self._actions.append(Released(offsets, revocation.handle))
         self._revocations = waiting
         if now.mono >= self._drain_look_at or not waiting:
             self._drain_look_at = now.mono + _DRAIN_LOOK_SECONDS if waiting else math.inf
@@ -466,6 +470,15 @@ class Engine:
                 len(unsettled), sum(len(item.record.value or b"") for item in unsettled)
             )
             partition.pending = {}
+
+
+def _taken_over(one: AssignedPartition) -> Partition:
+    """A partition with what the commit it comes from tells of it."""
+    committed = None if one.committed is None else CommitOffset(one.committed, one.metadata)
+    settled: Sequence[Span] = ()
+    if one.bound_to is not None and one.committed == one.position:
+        settled = decode(one.metadata, one.position, one.bound_to)
+    return Partition(one.tp, one.position, committed, settled, one.bound_to)
 
 
 def _handle(action: Action) -> int:

@@ -71,12 +71,14 @@ class StartError(TikTokEventsError):
     Attributes:
         what: what was found.
         how_to_mend: what to do about it, with the command where there is one.
+        passing: whether it may end by itself, so that waiting is right.
     """
 
-    def __init__(self, what: str, how_to_mend: str) -> None:
+    def __init__(self, what: str, how_to_mend: str, *, passing: bool = False) -> None:
         super().__init__(f"{what}: {how_to_mend}")
         self.what = what
         self.how_to_mend = how_to_mend
+        self.passing = passing
 
 
 class SourceError(TikTokEventsError):

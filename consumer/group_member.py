@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
@@ -18,11 +18,12 @@ from consumer.errors import SourceError
 from consumer.event import Record, TopicPartition
 from consumer.fetching import Fetching, Owned
 from consumer.group_commits import GroupCommits
-from consumer.kafka_errors import POSITION_ERRORS, how_to_mend, is_failure
+from consumer.kafka_errors import POSITION_ERRORS, how_to_mend, is_failure, refused_properties
 from consumer.kafka_properties import consumer_properties
 from consumer.position import Position
 from consumer.source_events import AssignedPartition, CommitResult, PositionChange
 from consumer.source_positions import POSITION_UNKNOWN, PositionFinder
+from consumer.topic_ids import TopicIds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_IDS_TIMEOUT: Final = 5.0
+
 
 class GroupMember:
     """A consumer group's member; every method but the constructor runs on the consumer's thread.
@@ -46,7 +49,7 @@ class GroupMember:
     `fetching` and `commits` take the orders.
 
     Raises:
-        SourceError: librdkafka refused the configuration.
+        ConfigError: librdkafka refused a property.
     """
 
     def __init__(
@@ -78,10 +81,9 @@ class GroupMember:
         try:
             self._consumer = Consumer(config)
         except (KafkaException, ValueError, TypeError) as error:
-            raise SourceError(
-                f"librdkafka refuses the configuration: {error}", "correct kafka.properties"
-            ) from error
+            raise refused_properties(error) from None
         self._positions = PositionFinder(self._consumer, settings.start)
+        self._topic_ids = TopicIds(settings.properties)
         self.fetching = Fetching(self._consumer)
         self.commits = GroupCommits(self._consumer, self.fetching, self._report, self._fail)
 
@@ -142,6 +144,7 @@ class GroupMember:
     def _on_assign(self, _consumer: Consumer, partitions: list[KafkaPartition]) -> None:
         tps = [TopicPartition(p.topic, p.partition) for p in partitions]
         found = self._positions.find(tps, self._settings.position_timeout)
+        bindings = self._topic_ids.bindings((tp.topic for tp in tps), _IDS_TIMEOUT) if tps else {}
         self._epoch += 1
         self._rebalanced = True
         now = time.monotonic()
@@ -165,7 +168,13 @@ class GroupMember:
             dict.fromkeys(tps, self._epoch),
             [
                 AssignedPartition(
-                    tp, position.offset, committed, position.hold, position.lost, metadata
+                    tp,
+                    position.offset,
+                    committed,
+                    position.hold,
+                    position.lost,
+                    metadata,
+                    bindings.get(tp.topic),
                 )
                 for tp, (position, committed, metadata, _) in found.items()
             ],
@@ -313,7 +322,10 @@ def _records(messages: Iterable[Message]) -> tuple[list[Record], list[Message]]:
         if message.error() is not None:
             errors.append(message)
             continue
-        headers = message.headers()
+        try:
+            headers = message.headers()
+        except (UnicodeDecodeError, SystemError):
+            headers = None  # a name that is no UTF-8: the client cannot tell any of them
         append(
             make(
                 Record,

@@ -135,7 +135,7 @@ class Identity:
             _field("ttp", None),
             _field("ip", normalise.public_ip, "is no public IP address"),
             _field("user_agent", None),
-            _field("locale", None),
+            _field("locale", normalise.locale, "is no language tag (BCP 47), such as en-US"),
             _field("first_name", normalise.name, "holds no letters or digits"),
             _field("last_name", normalise.name, "holds no letters or digits"),
             _field("city", normalise.place, "holds no letters or digits"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
+from consumer.errors import ConfigError, Problem
 from consumer.event import TopicPartition
 from consumer.source_events import CommitResult
 
@@ -12,6 +14,16 @@ if TYPE_CHECKING:
 
     from confluent_kafka import KafkaError
     from confluent_kafka import TopicPartition as KafkaPartition
+
+
+def refused_properties(error: Exception) -> ConfigError:
+    """What to tell of a client that librdkafka would not make; it names one property at a time."""
+    cause = error.args[0] if error.args else error
+    told = cause.str() if hasattr(cause, "str") else str(cause)
+    # It may quote the value, and a secret may stand at the wrong property.
+    told = re.sub(r'^Invalid value ".*" for', "Invalid value for", told)
+    return ConfigError((Problem("kafka.properties", f"is refused by librdkafka: {told}"),))
+
 
 POSITION_ERRORS: Final = frozenset({"_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE", "_LOG_TRUNCATION"})
 """The broker has no record at the offset that was to be fetched."""

@@ -182,8 +182,12 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _field(key: str, value: object) -> object:
-    if isinstance(value, (bool, int, float)):
+    if value is None or isinstance(value, (bool, int, float)):
         return value
+    if isinstance(value, dict):  # the configuration: a machine reads it as what it is
+        return {str(name): _field(str(name), child) for name, child in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_field(key, child) for child in value]
     text = str(value)
     if key not in _IDENTIFIERS:
         return scrub(text)

@@ -136,9 +136,13 @@ class AttemptFinished(NamedTuple):
 
 
 class Released(NamedTuple):
-    """These partitions are done with: commit these last offsets, then hand them over."""
+    """These partitions are done with: commit these last offsets, then hand them over.
+
+    `handle` is the one that `Engine.revoked` was given.
+    """
 
     offsets: Mapping[TopicPartition, CommitOffset | None]
+    handle: int = 0
 
 
 Action = (

@@ -20,6 +20,7 @@ import phonenumbers
 _is_digest = re.compile(r"[0-9a-f]{64}").fullmatch
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _is_ipv4 = re.compile(rf"({_OCTET})\.{_OCTET}\.{_OCTET}\.{_OCTET}").fullmatch
+_is_language_tag = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8})*").fullmatch
 _is_zip_plus_4 = re.compile(r"[0-9]{5}-[0-9]{4}").fullmatch
 _UNITED_STATES = frozenset({"us", "usa", "unitedstates", "unitedstatesofamerica"})
 _ZIP_DIGITS = 5
@@ -123,6 +124,15 @@ def public_ip(value: str, _user: dict[str, Any]) -> str | None:
         address = address.ipv4_mapped
         text = str(address)
     return text if address.is_global and not address.is_multicast else None
+
+
+def locale(value: str, _user: dict[str, Any]) -> str | None:
+    """A language tag as it is, if it has the shape of BCP 47: `en-US`, not `en_US` or `C.UTF-8`.
+
+    TikTok refuses the whole event for another one, and nothing tells what such a one means.
+    """
+    text = value.strip()
+    return text if _is_language_tag(text) else None
 
 
 def click_id(page_url: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from consumer.limits import GateState
-from consumer.status import lag
+from consumer.status import WAITING_FOR_GROUP, lag
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +21,11 @@ class Observer:
     def __init__(self, telemetry: Telemetry, status: Status) -> None:
         self._telemetry = telemetry
         self._status = status
+
+    def assigned(self) -> None:
+        """The group has said which partitions are ours."""
+        if self._status.not_ready == WAITING_FOR_GROUP:
+            self._status.not_ready = None
 
     def consumed(self, topic: str, records: int) -> None:
         """Records were read."""

@@ -7,9 +7,15 @@ their `Partition` inactive and change nothing.
 
 from __future__ import annotations
 
+from collections import deque
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
+from consumer.commit_metadata import Span, encode, settled_spans
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from consumer.event import Item, TopicPartition
 
 
@@ -26,9 +32,13 @@ class Partition:
     `position` is the next offset to take, `high` the end of the partition as last seen. `holds`
     has the reasons for which the partition is paused, each with the handles of what waits; it
     flows again when the last of them ends. `progressed` says that there may be more to commit.
+    `settled` are spans above the first position that have their outcome already, by the metadata
+    of the commit it came from; `bound_to` ties our own metadata to the topic, None writes none.
     """
 
     __slots__ = (
+        "_bound_to",
+        "_settled",
         "active",
         "committed",
         "draining",
@@ -40,14 +50,23 @@ class Partition:
         "tp",
     )
 
-    def __init__(self, tp: TopicPartition, position: int, committed: int | None) -> None:
+    def __init__(
+        self,
+        tp: TopicPartition,
+        position: int,
+        committed: CommitOffset | None,
+        settled: Iterable[Span] = (),
+        bound_to: bytes | None = None,
+    ) -> None:
         self.tp = tp
+        self._settled = deque(settled)
+        self._bound_to = bound_to
         self.position = position
         self.committed = committed
         self.high: int | None = None
         self.pending: dict[int, Item] = {}
         self.holds: dict[str, set[int]] = {}
-        self.progressed = committed is None or committed != position
+        self.progressed = committed is None or committed.offset != position
         self.active = True
         self.draining = False
 
@@ -58,11 +77,14 @@ class Partition:
         return f"<Partition {name} {state} position={self.position} pending={len(self.pending)}>"
 
     def take(self, item: Item) -> bool:
-        """Takes a record; false where its offset was taken before (a fetch that came twice)."""
+        """Takes a record; false where it has its outcome, or was taken before (fetched twice)."""
         offset = item.record.offset
         if offset < self.position:
             return False
         self.position = offset + 1
+        if self._settled and self._was_settled(offset):
+            self.progressed = True
+            return False
         self.pending[offset] = item
         return True
 
@@ -96,6 +118,22 @@ class Partition:
 
     def to_commit(self) -> CommitOffset | None:
         """What to commit now; None where it would say nothing new."""
-        watermark = self.watermark
         self.progressed = False
-        return None if watermark == self.committed else CommitOffset(watermark)
+        commit = CommitOffset(self.watermark, self._metadata())
+        return None if commit == self.committed else commit
+
+    def _metadata(self) -> str:
+        if self._bound_to is None or not (self.pending or self._settled):
+            return ""
+        base, position = self.watermark, self.position
+        ahead = (Span(max(span.start, position), span.end) for span in self._settled)
+        spans = chain(
+            settled_spans(base, self.pending, position),
+            (span for span in ahead if span.start < span.end),
+        )
+        return encode(base, spans, self._bound_to)
+
+    def _was_settled(self, offset: int) -> bool:
+        while self._settled and self._settled[0].end <= offset:
+            self._settled.popleft()
+        return bool(self._settled) and self._settled[0].start <= offset

@@ -8,6 +8,7 @@ here is a defect; it ends the process, which loses nothing, rather than one even
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 from collections import deque
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
 from consumer.errors import SourceError, StoreError
 from consumer.event import Instant
+from consumer.log_limit import LogLimit
 from consumer.messages import (
     Acknowledged,
     Action,
@@ -104,6 +106,9 @@ class Observer(Protocol):
     def attempt_finished(self, attempt: Attempt) -> None:
         """A request is over."""
 
+    def assigned(self) -> None:
+        """The group has said which partitions are ours, if any."""
+
     def consumed(self, topic: str, records: int) -> None:
         """Records were read."""
 
@@ -149,13 +154,10 @@ class Pipeline:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._actions: deque[Action] = deque()
-        self._carrying_out = False
-        self._store_error = ""
-        self._registry_error = ""
+        self._log_limit = LogLimit(lines=1, seconds=60.0)
         self._timer: asyncio.TimerHandle | None = None
-        self._released: deque[asyncio.Future[Mapping[TopicPartition, CommitOffset | None]]] = (
-            deque()
-        )
+        self._handles = itertools.count(1)
+        self._released: dict[int, asyncio.Future[Mapping[TopicPartition, CommitOffset | None]]] = {}
         self.failed: asyncio.Future[None] = self._loop.create_future()
         """Ends with the exception that ends the process."""
 
@@ -168,41 +170,52 @@ class Pipeline:
             counts[record.topic] = counts.get(record.topic, 0) + 1
         for topic, number in counts.items():
             self._observer.consumed(topic, number)
-        self._input(self.engine.records(records, self._now()))
+        self._drive(lambda now: self.engine.records(records, now))
 
     def partitions_assigned(self, assigned: list[AssignedPartition]) -> None:
         """Partitions are ours."""
+        self._observer.assigned()
         for one in assigned:
             if one.lost is not None:
                 self._observer.records_lost(one.tp, one.lost)
-        self._input(self.engine.assigned(assigned, self._now()))
+        self._drive(lambda now: self.engine.assigned(assigned, now))
 
     def position_changed(self, change: PositionChange) -> None:
         """A partition is read from another position now, is held there, or no longer held."""
         if change.lost is not None:
             self._observer.records_lost(change.tp, change.lost)
-        self._input(self.engine.position_changed(change, self._now()))
+        self._drive(lambda now: self.engine.position_changed(change, now))
 
     async def partitions_revoked(
         self, partitions: list[TopicPartition]
     ) -> Mapping[TopicPartition, CommitOffset]:
         """Partitions are to be handed over; returns what to commit for them once drained."""
-        now = self._now()
-        released = self._loop.create_future()
-        self._released.append(released)
-        self._input(self.engine.revoked(partitions, now.mono + self._drain_seconds, now))
-        offsets = await released
+        handle = next(self._handles)
+        released = self._released[handle] = self._loop.create_future()
+        self._drive(
+            lambda now: self.engine.revoked(
+                partitions, now.mono + self._drain_seconds, now, handle=handle
+            )
+        )
+        try:
+            offsets = await released
+        except asyncio.CancelledError:
+            # The source could not wait any longer: nothing more is committed for these.
+            self.partitions_lost(partitions)
+            raise
+        finally:
+            del self._released[handle]
         return {tp: offset for tp, offset in offsets.items() if offset is not None}
 
     def partitions_lost(self, partitions: list[TopicPartition]) -> None:
         """Partitions are somebody else's already."""
-        self._input(self.engine.lost(partitions, self._now()))
+        self._drive(lambda now: self.engine.lost(partitions, now))
         for tp in partitions:
             self._stores.close(tp)
 
     def committed(self, results: list[CommitResult]) -> None:
         """A commit has ended."""
-        self._input(self.engine.committed(results, self._now()))
+        self._drive(lambda now: self.engine.committed(results, now))
 
     def high_watermarks(self, highs: Mapping[TopicPartition, int]) -> None:
         """How far partitions reach."""
@@ -216,24 +229,24 @@ class Pipeline:
 
     def acknowledged(self, answers: Sequence[Acknowledged]) -> None:
         """Dead letters were acknowledged or refused."""
-        self._input(self.engine.acknowledged(answers, self._now()))
+        for answer in answers:
+            if answer.error is not None:
+                self._tell("dead-letter topic", answer.detail or answer.error)
+        self._drive(lambda now: self.engine.acknowledged(answers, now))
 
     # Driving the engine
 
-    def _input(self, actions: Iterable[Action]) -> None:
-        """Carries actions out, and those that follow from them, in order."""
-        self._actions.extend(actions)
-        if self._carrying_out:
+    def _drive(self, step: Callable[[Instant], Iterable[Action]]) -> None:
+        """Hands one input to the engine and carries out all that follows from it, in order."""
+        if self.failed.done():
             return
-        self._carrying_out = True
         try:
+            self._actions.extend(step(self._now()))
             while self._actions:
                 self._carry_out(self._actions.popleft())
+            self._set_timer()
         except Exception as error:  # noqa: BLE001  a defect must end the process, not one event
             self._fail(error)
-        finally:
-            self._carrying_out = False
-        self._set_timer()
 
     def _carry_out(self, action: Action) -> None:  # noqa: C901, PLR0912  one case an action
         match action:
@@ -256,16 +269,23 @@ class Pipeline:
             case Flow(is_open):
                 self.source.flow(is_open)
             case Pause(tp):
-                self._observer.paused(next(iter(self.engine.partitions[tp].holds), ""))
-                self.source.pause([tp])
+                self._pause(tp)
             case Resume(tp):
                 self.source.resume([tp])
-            case Released(offsets):
+            case Released(offsets, handle):
                 for tp in offsets:
                     self._stores.close(tp)
-                self._released.popleft().set_result(offsets)
+                released = self._released.get(handle)
+                if released is not None and not released.done():
+                    released.set_result(offsets)
             case _:
                 assert_never(action)
+
+    def _pause(self, tp: TopicPartition) -> None:
+        partition = self.engine.partitions.get(tp)
+        if partition is not None and partition.holds:
+            self._observer.paused(next(iter(partition.holds)))
+        self.source.pause([tp])
 
     def _look_up(self, action: LookUp) -> None:
         # On the loop's thread on purpose: the store is embedded and answers from memory as a
@@ -273,7 +293,7 @@ class Pipeline:
         try:
             found = self._stores.open(action.tp).accepted_at(action.keys)
         except StoreError as error:
-            self._store_failed(error)
+            self._tell("deduplication store", str(error))
             self._actions.extend(self.engine.store_failed(action.handle, self._now()))
         else:
             self._actions.extend(self.engine.looked_up(action.handle, found, self._now()))
@@ -282,30 +302,26 @@ class Pipeline:
         try:
             self._stores.open(action.tp).mark(action.marks)
         except StoreError as error:
-            self._store_failed(error)
+            self._tell("deduplication store", str(error))
             self._actions.extend(self.engine.store_failed(action.handle, self._now()))
         else:
             self._actions.extend(self.engine.marked(action.handle, self._now()))
 
-    def _store_failed(self, error: StoreError) -> None:
-        # The partition stops and the store is asked again: what it said is told once a change.
-        text = str(error)
-        if text != self._store_error:
-            self._store_error = text
-            logger.error("deduplication store of %s", text)
+    def _tell(self, what: str, text: str) -> None:
+        """Logs why something waits: what is said again and again, once a minute."""
+        skipped = self._log_limit.skipped(what, self._now().mono)
+        if skipped is not None:
+            logger.error("%s: %s", what, text, extra={"not_logged": skipped or None})
 
     async def _send(self, request: Request) -> None:
         answer = await self._sender.send(request)
-        self._input(self.engine.answered(request.handle, answer, self._now()))
+        self._drive(lambda now: self.engine.answered(request.handle, answer, now))
 
     async def _fetch(self, schema_id: int) -> None:
         answer = await self._schemas.fetch(schema_id)
-        # As with the stores: the source waits, and what was said is told once a change.
-        text = answer.detail if isinstance(answer, RegistryUnavailable) else ""
-        if text and text != self._registry_error:
-            logger.error("schema registry: %s", text)
-        self._registry_error = text
-        self._input(self.engine.schema_answered(schema_id, answer, self._now()))
+        if isinstance(answer, RegistryUnavailable):
+            self._tell("schema registry", answer.detail)
+        self._drive(lambda now: self.engine.schema_answered(schema_id, answer, now))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -328,7 +344,7 @@ class Pipeline:
 
     def _tick(self) -> None:
         self._timer = None
-        self._input(self.engine.tick(self._now()))
+        self._drive(self.engine.tick)
 
     def _fail(self, error: BaseException) -> None:
         if not self.failed.done():

@@ -156,8 +156,10 @@ def is_secret_property(name: str) -> bool:
 
     Covers `sasl.password`, `ssl.key.password`, `ssl.keystore.password`, `ssl.key.pem`,
     `sasl.oauthbearer.client.secret`, the passphrases and private keys of OAUTHBEARER assertions,
-    and properties yet to come that are named alike.
+    and properties yet to come that are named alike. Case is ignored: librdkafka refuses a name in
+    the wrong case, but what it was given is logged before that.
     """
+    name = name.lower()
     return name in _SECRET_PROPERTIES or name.endswith(_SECRET_ENDINGS)
 
 

@@ -95,7 +95,7 @@ class Source:
         """Join the group and begin to read.
 
         Raises:
-            SourceError: librdkafka refused the configuration.
+            ConfigError: librdkafka refused a property.
         """
         self._member = GroupMember(
             self._settings, self._events, self._post, self._drain, self._post_assigned
@@ -187,22 +187,25 @@ class Source:
     async def _revoke(
         self, partitions: list[TopicPartition]
     ) -> Mapping[TopicPartition, CommitOffset]:
+        revoked = {tp: epoch for tp in partitions if (epoch := self._epochs.get(tp)) is not None}
         try:
             return await self._events.partitions_revoked(partitions)
         except Exception as error:  # noqa: BLE001  as in _call
             self._break(error)
             return {}
         finally:
-            self._forget(partitions)
+            # By the time a cancelled drain ends, a partition may have come back.
+            self._forget(tp for tp, epoch in revoked.items() if self._epochs.get(tp) == epoch)
 
     def _forget(self, partitions: Iterable[TopicPartition]) -> None:
-        for tp in partitions:
+        for tp in list(partitions):
             self._epochs.pop(tp, None)
 
     def _break(self, error: Exception) -> None:
         """Report a defect once; the thread then reads nothing more and waits for `stop`."""
         if not self._broken:
             self._broken = True
+            _log.error("A defect stops the source", exc_info=error)
             failure = SourceError(
                 f"the source stopped on {type(error).__name__}",
                 "start again; nothing was committed for what was in flight",

@@ -63,6 +63,7 @@ class AssignedPartition(NamedTuple):
     `position` is the first offset that will be read. `committed` and `metadata` are the group's,
     None and empty where it has none (the position is then committed at once). `hold` is the reason
     why nothing is read yet; `lost` the half-open range of offsets deleted before they were read.
+    `bound_to` ties commit metadata to this cluster and topic; None where the broker tells no ids.
     """
 
     tp: TopicPartition
@@ -71,6 +72,7 @@ class AssignedPartition(NamedTuple):
     hold: str | None = None
     lost: tuple[int, int] | None = None
     metadata: str = ""
+    bound_to: bytes | None = None
 
 
 class PositionChange(NamedTuple):

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 IN_FLIGHT_LIMIT = "in_flight_limit"
 """Why every partition is paused while the process holds as much as it may."""
 
+WAITING_FOR_GROUP = "waiting for the consumer group to assign partitions"
+"""Why a process that has just started is not ready."""
+
 
 class StoreEntries(Protocol):
     """Knows how many keys a partition's store holds."""
@@ -51,7 +54,10 @@ class Totals:
 
 @dataclass
 class Status:
-    """Tells what the engine is doing. The app sets `not_ready`: why not, or None."""
+    """Tells what the engine is doing.
+
+    `not_ready` says why the process as a whole does not work yet, or no more; None while it does.
+    """
 
     version: str
     group: str
@@ -66,8 +72,17 @@ class Status:
         return True
 
     def ready(self) -> tuple[bool, str]:
-        """Whether the process does its work, and if not, why."""
-        return self.not_ready is None, self.not_ready or "ready"
+        """Whether the process does its work, and if not, why.
+
+        It does not while every one of its partitions waits: for the registry, the store, the
+        dead-letter topic. Without partitions it does what the group asks of it.
+        """
+        if self.not_ready is not None:
+            return False, self.not_ready
+        partitions = self.engine.partitions.values()
+        if partitions and all(partition.holds for partition in partitions):
+            return False, ", ".join(sorted({reason for p in partitions for reason in p.holds}))
+        return True, "ready"
 
     def status(self) -> dict[str, Any]:
         """The whole of it, as JSON."""
@@ -75,7 +90,7 @@ class Status:
         return {
             "version": self.version,
             "group": self.group,
-            "ready": self.not_ready is None,
+            "ready": self.ready()[0],
             "totals": self.totals.as_dict(),
             "in_flight": {
                 "events": self.engine.in_flight.events,
@@ -98,7 +113,7 @@ class Status:
             "topic": topic,
             "partition": number,
             "position": partition.position,
-            "committed": partition.committed,
+            "committed": None if partition.committed is None else partition.committed.offset,
             "lag": lag(partition),
             "unsettled": len(partition.pending),
             "dedup": {

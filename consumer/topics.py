@@ -7,9 +7,11 @@ consumer from running: the check that needs the call is off, and the log says so
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+import threading
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, cast
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, the stubs forget it
@@ -20,6 +22,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, the
 )
 
 from consumer.errors import StartError
+from consumer.kafka_errors import refused_properties
 from consumer.kafka_properties import admin_properties
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from confluent_kafka.admin import TopicMetadata  # type: ignore[attr-defined]  # as above
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 DEAD_LETTER_HEADROOM: Final = 64 * 1024
 """Bytes by which a dead-letter topic's records may be larger than the source's: the headers."""
@@ -43,6 +47,13 @@ _UNAVAILABLE: Final = frozenset(
 )
 _NO_CONTROLLER: Final = "its controller is not among its brokers"
 _SIZE: Final = "max.message.bytes"
+_KEEPS_TIMES: Final = {
+    "message.timestamp.type": "CreateTime",
+    "message.timestamp.before.max.ms": str(2**63 - 1),
+    "message.timestamp.after.max.ms": str(2**63 - 1),
+}
+"""A letter has its original's timestamp, whatever that is. A broker takes none that is more than
+an hour ahead, unless the topic says so."""
 
 
 class TopicProblem(NamedTuple):
@@ -92,18 +103,52 @@ async def ensure_topics(
         What must be mended before the start; empty when all is well.
 
     Raises:
+        ConfigError: librdkafka refuses a property; it tells them one by one.
         StartError: The broker does not answer.
     """
     check = _Check(properties, timeout, create=create)
-    return await asyncio.to_thread(check.run, topics, dead_letter_topic)
+    return await in_daemon_thread(lambda: check.run(topics, dead_letter_topic))
+
+
+async def in_daemon_thread(work: Callable[[], T]) -> T:
+    """Does blocking work on a thread that nobody waits for when the process ends.
+
+    A request to a broker that is away blocks until its time-out; asyncio would join its own
+    threads before it lets the process go.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(cast("T", result))
+
+    def run() -> None:
+        result, failure = None, None
+        try:
+            result = work()
+        except BaseException as error:  # noqa: BLE001  it is raised where the work was asked for
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the loop may be closed by now
+            loop.call_soon_threadsafe(settle, result, failure)
+
+    threading.Thread(target=run, name="kafka-admin", daemon=True).start()
+    return await done
 
 
 class _Check:
     def __init__(self, properties: Mapping[str, str], timeout: float, *, create: bool) -> None:
         self._servers = properties.get("bootstrap.servers", "")
-        self._admin = AdminClient(
-            admin_properties(properties), logger=logging.getLogger("consumer.kafka")
-        )
+        try:
+            self._admin = AdminClient(
+                admin_properties(properties), logger=logging.getLogger("consumer.kafka")
+            )
+        except KafkaException as error:
+            raise refused_properties(error) from None
         self._timeout = timeout
         self._create = create
         self._administers = True
@@ -149,6 +194,9 @@ class _Check:
         partitions = max(len(topic.partitions) for topic in found)
         replicas = max(len(p.replicas) for topic in found for p in topic.partitions.values())
         config = {_SIZE: str(max(sizes) + DEAD_LETTER_HEADROOM)} if sizes else {}
+        # Older brokers refuse settings they do not know: those they tell of are the ones they do.
+        known = {key for source in sources for key in configs.get(source, {})}
+        config |= {key: value for key, value in _KEEPS_TIMES.items() if key in known}
         return self._created(name, partitions, replicas, config)
 
     def _checked(
@@ -210,6 +258,7 @@ class _Check:
             raise StartError(
                 f"Kafka at {self._servers} does not answer ({error.args[0].name()})",
                 "check kafka.bootstrap_servers and the security settings",
+                passing=True,
             ) from error
         # A controller that is not among the brokers can never be asked: librdkafka would wait
         # for it until the time-out. None at all (-1) is an election, which is worth the wait.

@@ -15,6 +15,7 @@ from consumer.position import TRUNCATED, Latest
 from consumer.sandbox.broker import EmbeddedBroker, NewRecord
 from consumer.source import NOT_OWNED, SLICE, CommitOffset, SourceSettings, StartTime
 from tests.support.listener import Listener, reading
+from tests.support.raw_producer import produce_with_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -176,6 +177,18 @@ async def test_every_record_is_read_once_and_in_order(
         offsets = [r.offset for r in heard.records if r.partition == partition]
         assert offsets == list(range(500))
     assert values(heard.records) == values(records(topic, 2000))
+
+
+async def test_a_header_name_that_is_no_text_costs_the_headers_and_not_the_source(
+    cluster: Cluster, topic: str
+) -> None:
+    """Anybody may write such a record; it must not end every consumer that comes to it."""
+    cluster.produce(topic, records(topic, 1))
+    produce_with_header(cluster.bootstrap_servers, topic, 0, b"odd", b"bad\xff")
+    cluster.produce(topic, records(topic, 1))
+    async with reading(member(cluster, topic)) as (_, heard):
+        await heard.until(lambda: len(heard.records) == 3)
+    assert [(r.value, r.headers) for r in heard.records] == [(b"v0", ()), (b"odd", ()), (b"v0", ())]
 
 
 async def test_a_restarted_member_goes_on_where_the_group_had_committed(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumer.errors import StartError
+from consumer.errors import ConfigError, StartError
+from consumer.event import Record
 from consumer.sandbox.broker import EmbeddedBroker, NewRecord
 from consumer.topics import DEAD_LETTER_HEADROOM, TopicProblem, ensure_topics
 
@@ -34,6 +35,16 @@ async def test_a_missing_dead_letter_topic_is_made_like_its_source(kafka: RealKa
     assert await ensured(kafka.bootstrap_servers, "topics-source", create=False) == []
 
 
+async def test_a_dead_letter_topic_takes_and_keeps_any_timestamp(kafka: RealKafka) -> None:
+    """A broker's own rule refuses what is an hour ahead: one such letter would hold a partition."""
+    anything = {"message.timestamp.after.max.ms": str(2**62)}
+    kafka.create_topic("topics-times", 1, anything)
+    assert await ensured(kafka.bootstrap_servers, "topics-times") == []
+    ahead = Record("topics-times.dlq", 0, 0, 2**52, b"k", b"v", ())
+    kafka.produce("topics-times.dlq", [ahead])
+    assert [r.timestamp for r in kafka.read_all("topics-times.dlq")] == [2**52]
+
+
 async def test_a_missing_topic_that_must_not_be_created_is_refused_with_the_command(
     kafka: RealKafka,
 ) -> None:
@@ -45,6 +56,9 @@ async def test_a_missing_topic_that_must_not_be_created_is_refused_with_the_comm
         f"kafka-topics.sh --bootstrap-server {kafka.bootstrap_servers} --create"
         " --topic topics-strict.dlq --partitions 2 --replication-factor 1"
         " --config max.message.bytes=565536"
+        " --config message.timestamp.type=CreateTime"
+        " --config message.timestamp.before.max.ms=9223372036854775807"
+        " --config message.timestamp.after.max.ms=9223372036854775807"
     )
     assert kafka.partitions("topics-strict.dlq") == 0
 
@@ -88,3 +102,19 @@ async def test_a_broker_that_does_not_answer_is_an_error_of_the_start() -> None:
     """Nothing listens there: the operator is told what to check."""
     with pytest.raises(StartError, match=r"kafka\.bootstrap_servers"):
         await ensured("127.0.0.1:9")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("Sasl.Password", "CANARY"), ("security.protocol", 'CANARY" for')]
+)
+async def test_a_property_that_librdkafka_refuses_is_a_problem_of_the_configuration(
+    name: str, value: str
+) -> None:
+    """A mistyped property is named with its key, not a traceback; its value is not quoted."""
+    properties = {"bootstrap.servers": "localhost:1", name: value}
+    with pytest.raises(ConfigError) as caught:
+        await ensure_topics(properties, ["t"], dead_letters_of, create=True)
+    (problem,) = caught.value.problems
+    assert problem.path == "kafka.properties"
+    assert name in problem.message
+    assert "CANARY" not in problem.message

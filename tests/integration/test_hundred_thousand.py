@@ -92,7 +92,6 @@ def test_every_event_ends_as_the_samples_say(real_registry_world: PipelineWorld)
     assert world.ledger.letter_findings(world.letters()) == []
     assert world.committed() == world.ledger.ends
     assert exit_code == 0
-    print(peak_rss)
     assert peak_rss < MOST_MEMORY
     struck = world.emulator.requests_by_fault
     assert struck.keys() == {fault.kind.value for fault in BAD_DAY}

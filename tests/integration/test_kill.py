@@ -21,7 +21,7 @@ MAX_BYTES = 128 * 1024
 TIMEOUT = 5
 """Seconds: long enough that a busy machine is not taken for a TikTok that does not answer."""
 LATENCY_MS = 60
-UNSEEN_SECONDS = 1.0
+UNSEEN_SECONDS = 2.0
 """Before a kill: a request from then on may have been answered and not yet been marked."""
 
 FAULTS = (

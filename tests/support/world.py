@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from consumer.batch import BatchLimits
+from consumer.commit_metadata import binding
 from consumer.consent import ConsentRules, OnDenied
 from consumer.deadletter import DeadLetters
 from consumer.decode import Encoding, Undecodable, UnknownSchema
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
 TOPIC = "conversions"
 PIXEL = "C9ABC1234567890DEFGH"
 OTHER_PIXEL = "C9OTHER4567890DEFGHIJ"
+BOUND_TO = binding("cluster", "topic")
 START_MS = 1_790_000_000_000
 _EMPTY: dict[str, Any] = {f["name"]: None for f in load_schema("conversion_event")["fields"]}
 _EMPTY_PAGE = {"url": "https://shop.example/p/1", "referrer": None}
@@ -226,14 +228,15 @@ class World:
         self.waiting_commits: list[Commit] = []
         self.log: list[Action] = []
         self.topic: dict[TopicPartition, list[Record]] = {}
-        self._group: dict[TopicPartition, int] = {}
+        self._group: dict[TopicPartition, CommitOffset] = {}
 
     # Inputs
 
     def assign(self, *partitions: int, position: int = 0, hold: str | None = None) -> None:
         """Partitions are ours, none of them committed before."""
         assigned = [
-            AssignedPartition(TopicPartition(TOPIC, p), position, None, hold) for p in partitions
+            AssignedPartition(TopicPartition(TOPIC, p), position, None, hold, bound_to=BOUND_TO)
+            for p in partitions
         ]
         self._do(self.engine.assigned(assigned, self.clock.now))
 
@@ -256,8 +259,12 @@ class World:
     def take_over(self, partition: int = 0) -> None:
         """Assigns a partition from the offset that the group has committed."""
         tp = TopicPartition(TOPIC, partition)
-        committed = self.group_offset(partition)
-        assigned = AssignedPartition(tp, committed or 0, committed)
+        committed = self._group.get(tp)
+        if committed is None:
+            assigned = AssignedPartition(tp, 0, None, bound_to=BOUND_TO)
+        else:
+            offset, metadata = committed
+            assigned = AssignedPartition(tp, offset, offset, metadata=metadata, bound_to=BOUND_TO)
         self._do(self.engine.assigned([assigned], self.clock.now))
 
     def read(self, partition: int = 0, most: int = 1000) -> int:
@@ -349,7 +356,8 @@ class World:
 
     def group_offset(self, partition: int = 0) -> int | None:
         """What the group has committed for a partition, hand-overs included."""
-        return self._group.get(TopicPartition(TOPIC, partition))
+        committed = self._group.get(TopicPartition(TOPIC, partition))
+        return None if committed is None else committed.offset
 
     def partition(self, partition: int = 0) -> Partition:
         """The engine's view of a partition that is ours."""
@@ -426,7 +434,7 @@ class World:
                     {tp: o.offset if o is not None else None for tp, o in offsets.items()}
                 )
                 if self.commit_error is None:
-                    self._group |= {tp: o.offset for tp, o in offsets.items() if o is not None}
+                    self._group |= {tp: o for tp, o in offsets.items() if o is not None}
             case Settled(items):
                 self.settled += items
             case AttemptFinished(attempt):
@@ -443,9 +451,8 @@ class World:
         self, offsets: Mapping[TopicPartition, CommitOffset], error: str | None
     ) -> list[Action]:
         if error is None:
-            done = {tp: o.offset for tp, o in offsets.items()}
-            self.commits.append(done)
-            self._group |= done
+            self.commits.append({tp: o.offset for tp, o in offsets.items()})
+            self._group |= offsets
         results = [CommitResult(tp, o.offset, error, retriable=True) for tp, o in offsets.items()]
         return self.engine.committed(results, self.clock.now)
 

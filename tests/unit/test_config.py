@@ -90,6 +90,8 @@ ONE_PROBLEM = [
     ("schema: {encoding: json}", "schema.encoding", "'confluent', 'single_object' or 'raw'"),
     ("schema: {registry_url: 'localhost:8081'}", "schema.registry_url", "begins with http"),
     ("schema: {registry_url: 'http://u:p@r'}", "schema.registry_url", "set schema.registry_auth"),
+    ("schema: {registry_url: 'http://r/?key=K'}", "schema.registry_url", "end with its path"),
+    ("tiktok: {endpoint: 'http://t/?token=T'}", "tiktok.endpoint", "end with its path"),
     ("schema: {registry_url: 'http://a,ftp://b'}", "schema.registry_url", "begins with http"),
     ("schema: {registry_auth: {username: u}}", "schema.registry_auth", "username and password"),
     ("schema: {registry_auth: {}}", "schema.registry_auth", "username and password"),
@@ -113,6 +115,11 @@ ONE_PROBLEM = [
     ("limits: {requests_per_second: 0}", "limits.requests_per_second", "greater than 0"),
     ("limits: {requests_per_second: .inf}", "limits.requests_per_second", "number"),
     ("retry: {give_up_after: 48h}", "retry.give_up_after", "below dedup.window (2d)"),
+    (
+        "retry: {give_up_after: 48h}\ndedup: {window: 72h}",
+        "retry.give_up_after",
+        "below TikTok's own window (2d)",
+    ),
     ("retry: {initial: 61s}", "retry.initial", "above retry.max"),
     ("identity: {default_phone_region: de}", "identity.default_phone_region", "for example DE"),
     ("identity: {default_phone_region: XX}", "identity.default_phone_region", "no country"),
@@ -399,7 +406,7 @@ def test_a_secret_is_shown_nowhere() -> None:
     """Neither by the configuration's repr, nor masked, nor by the secret's own repr or format."""
     config = config_of(
         "kafka: {properties: {sasl.password: CANARY, ssl.key.pem: CANARY, "
-        "sasl.oauthbearer.client.secret: CANARY, client.id: seen}}"
+        "Sasl.Password: CANARY, sasl.oauthbearer.client.secret: CANARY, client.id: seen}}"
     )
     secret = config.destinations[0].access_token.read({"TOKEN": " CANARY\n"})
     assert secret.reveal() == "CANARY"

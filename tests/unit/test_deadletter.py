@@ -23,7 +23,7 @@ from consumer.event import (
     TopicPartition,
     TraceIds,
 )
-from consumer.offsets import Partition
+from consumer.offsets import CommitOffset, Partition
 from tests.support.world import PIXEL, World, code, event
 
 NOW = Instant(5.0, 1_790_000_000_123_456_789)
@@ -68,7 +68,7 @@ def item(
     destination = Destination(EventSource.WEB, PIXEL)
     attempt = Attempt(2, destination, None, TRACE, NOW, 1, 100)
     attempt.code, attempt.http_status, attempt.request_id = 40002, 200, "req-9"
-    made = Item(record, NOW, TRACE, Partition(TopicPartition("conversions", 7), 0, 0))
+    made = Item(record, NOW, TRACE, Partition(TopicPartition("conversions", 7), 0, CommitOffset(0)))
     made.event_id, made.event, made.event_source_id = "order-1", "CompletePayment", PIXEL
     made.attempts, made.attempt_count = (attempt,), 2
     return made

@@ -18,15 +18,19 @@ class FakeProducer:
 
     def __init__(self, plan: Callable[[str], KafkaError | None], capacity: int = 1000) -> None:
         self.produced: list[str] = []
+        self.timestamps: list[int] = []
         self._plan = plan
         self._capacity = capacity
         self._waiting: list[tuple[str, Any]] = []
 
-    def produce(self, topic: str, *_: Any, on_delivery: Any = None, **__: Any) -> None:
+    def produce(
+        self, topic: str, *_: Any, on_delivery: Any = None, timestamp: int = 0, **__: Any
+    ) -> None:
         """Queue a record, or raise where the queue is full."""
         if len(self._waiting) >= self._capacity:
             raise BufferError
         self.produced.append(topic)
+        self.timestamps.append(timestamp)
         self._waiting.append((topic, on_delivery))
 
     def poll(self, timeout: float = 0) -> int:
@@ -93,3 +97,28 @@ async def test_an_error_is_a_report_of_its_kind(code: int, kind: str) -> None:
     first, second = await acknowledged([producer], letters("a", "b"))
     assert first == Acknowledged(0)
     assert (second.handle, second.error) == (1, kind)
+
+
+async def test_a_time_that_the_broker_refuses_is_left_out() -> None:
+    """A record from the future must not hold its partition until that future has come."""
+    refusals = iter([KafkaError(KafkaError.INVALID_TIMESTAMP), None])
+    producer = FakeProducer(lambda _: next(refusals))
+    (letter,) = letters("a")
+    assert await acknowledged([producer], [letter._replace(timestamp=2**61)]) == [Acknowledged(0)]
+    assert producer.timestamps == [2**61, 0]
+
+
+async def test_neighbours_of_a_refused_time_keep_theirs() -> None:
+    """The broker refuses a batch as a whole: a time of the past is tried again as it is."""
+    producer = FakeProducer(lambda _: KafkaError(KafkaError.INVALID_TIMESTAMP))
+    (report,) = await acknowledged([producer], [letters("a")[0]._replace(timestamp=1)])
+    assert report.error == "retriable"
+    assert producer.timestamps == [1]
+
+
+async def test_a_record_without_a_time_is_refused_once() -> None:
+    """What was given no time any more and is refused again is a report, not a loop."""
+    producer = FakeProducer(lambda _: KafkaError(KafkaError.INVALID_TIMESTAMP))
+    (report,) = await acknowledged([producer], [letters("a")[0]._replace(timestamp=2**61)])
+    assert report.error == "retriable"
+    assert producer.timestamps == [2**61, 0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import pytest
 
@@ -172,11 +173,11 @@ def test_the_result_of_an_earlier_assignments_commit_changes_nothing() -> None:
     world.take_over(0)
     world.commit_done()
     partition = world.partition()
-    assert (partition.position, partition.committed) == (0, 0)
+    assert (partition.position, partition.committed) == (0, (0, ""))
     world.commits_wait = False
     world.read(0)
     world.run(2.0)
-    assert partition.committed == 2
+    assert partition.committed == (2, "")
     assert world.commits[-1][FIRST] == 2
 
 
@@ -193,7 +194,7 @@ def test_a_commit_that_the_engine_did_not_ask_for_says_nothing() -> None:
     world.run(30.0)
     assert len(world.waiting_commits) == 1, "its own is still in the air"
     world.commit_done()
-    assert world.partition().committed == 1
+    assert world.partition().committed == (1, "")
     world.run(5.0)
     assert not world.waiting_commits
 
@@ -284,7 +285,7 @@ def test_a_drain_does_not_wait_for_what_cannot_move() -> None:
     assert not world.released
     world.reply(ok())
     world.run(0.1)
-    assert world.released == [{FIRST: None}]
+    assert world.released == [{FIRST: 0}], "with the metadata that the other one is settled"
     assert world.idle()
 
 
@@ -490,3 +491,42 @@ def test_a_settled_record_is_told_before_its_offset_is_committed() -> None:
     names = [type(action).__name__ for action in world.log]
     assert names.index("Settled") < len(names) - names[::-1].index("Commit") - 1
     assert world.committed() == 2
+
+
+def test_what_is_settled_above_the_committed_offset_is_not_done_again_after_a_restart() -> None:
+    """A slow record holds the offset back; those behind it keep their outcomes through a restart."""
+    before = World(answer=lambda request: None if len(request.events) > 1 else ok())
+    before.take_over()
+    before.append(event("slow-1"), event("slow-2"), None, b"no event", event("later"))
+    before.read()
+    before.run(5.0)
+    assert (before.group_offset(), set(before.outcomes())) == (0, {2, 3})
+
+    before.lose(0)
+    before.answer = lambda _request: ok()
+    before.take_over()
+    before.read()
+    before.run(5.0)
+    outcomes = Counter(item.record.offset for item in before.settled)
+    assert outcomes == {offset: 1 for offset in range(5)}
+    assert before.group_offset() == 5
+
+
+def test_settled_spans_survive_a_second_restart_before_they_are_reached() -> None:
+    """What the metadata told, and was not read yet, is told again by the next commit."""
+    world = World(answer=lambda request: None)
+    world.take_over()
+    world.append(event("slow"), *[None] * 5, event("slow, too"), *[None] * 5)
+    world.read()
+    world.run(5.0)
+    world.lose(0)
+    world.take_over()
+    world.read(most=3)
+    world.run(5.0)
+    world.lose(0)
+    world.answer = lambda _request: ok()
+    world.take_over()
+    world.read()
+    world.run(5.0)
+    assert Counter(item.record.offset for item in world.settled) == {n: 1 for n in range(12)}
+    assert world.group_offset() == 12

@@ -77,6 +77,7 @@ def identify(
         ("ttp", "01J-AbC", "01J-AbC"),
         ("user_agent", "Mozilla/5.0 (X)", "Mozilla/5.0 (X)"),
         ("locale", "en-US", "en-US"),
+        ("locale", " zh-Hant-TW ", "zh-Hant-TW"),
         ("ip", " 8.8.8.8 ", "8.8.8.8"),
         ("ip", "2001:4860:4860::8888", "2001:4860:4860::8888"),
         ("ip", "::ffff:8.8.8.8", "8.8.8.8"),
@@ -113,6 +114,8 @@ def test_a_value_is_sent_in_tiktoks_form(field: str, value: str, sent: str) -> N
         ("ip", "8.8.8.08"),
         ("ip", "8.8.8.8:443"),
         ("ip", "localhost"),
+        ("locale", "en_US"),
+        ("locale", "C.UTF-8"),
     ],
 )
 def test_an_unusable_value_is_left_out_with_a_warning(field: str, value: str) -> None:
@@ -189,7 +192,11 @@ def test_a_list_without_a_usable_value_is_left_out() -> None:
 
 def test_stripping_takes_out_what_names_the_person_and_says_so() -> None:
     """E-mail, phone, external id, names and zip leave; click id, address and agent stay."""
-    user = dict.fromkeys((*MATCH_KEYS, "locale"), "x") | {"ip": "8.8.8.8", "email": ["a@b.c"]}
+    user = dict.fromkeys((*MATCH_KEYS, "locale"), "x") | {
+        "ip": "8.8.8.8",
+        "email": ["a@b.c"],
+        "locale": "en",
+    }
     found = identify(strip=True, **user)
     assert found.user.keys() == {*MATCH_KEYS, "locale"} - PERSONAL_FIELDS
     assert set(found.removed) == {f"user.{name}" for name in PERSONAL_FIELDS}

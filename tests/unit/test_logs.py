@@ -71,6 +71,21 @@ def test_a_line_is_a_json_object_with_its_fields() -> None:
     }
 
 
+def test_a_structured_field_keeps_its_structure() -> None:
+    """The configuration can be read by a machine; text in it is scrubbed at any depth."""
+    told = line(
+        "started",
+        configuration={
+            "destinations": [{"event_source_id": "C9ABC1234567890DEFGH", "max_age": None}],
+            "admin": {"port": 8080, "host": "alice@example.com"},
+        },
+    )
+    assert told["configuration"] == {
+        "destinations": [{"event_source_id": "C9ABC1234567890DEFGH", "max_age": None}],
+        "admin": {"port": 8080, "host": "[redacted]"},
+    }
+
+
 @given(
     canary=CANARIES, before=st.text(max_size=30), after=st.text(max_size=30), terminal=st.booleans()
 )

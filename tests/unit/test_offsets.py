@@ -24,7 +24,7 @@ def test_the_watermark_is_the_lowest_unsettled_offset_in_any_order_of_settling(
 ) -> None:
     """Offsets with gaps (compaction, transaction markers), settled in any order, some twice."""
     offsets = sorted(data.draw(st.sets(st.integers(10, 200), min_size=1, max_size=30)))
-    partition = Partition(TP, 10, 10)
+    partition = Partition(TP, 10, CommitOffset(10))
     for offset in offsets:
         assert taken(partition, offset)
     unsettled = set(offsets)
@@ -43,7 +43,7 @@ def test_the_watermark_is_the_lowest_unsettled_offset_in_any_order_of_settling(
 @given(st.lists(st.integers(0, 40), max_size=60), st.integers(0, 20))
 def test_a_record_is_taken_once_and_in_rising_order(offsets: list[int], start: int) -> None:
     """What lies below the position (fetched twice, or before the start) is not taken."""
-    partition = Partition(TP, start, start)
+    partition = Partition(TP, start, CommitOffset(start))
     position = start
     for offset in offsets:
         assert taken(partition, offset) == (offset >= position)
@@ -54,7 +54,7 @@ def test_a_record_is_taken_once_and_in_rising_order(offsets: list[int], start: i
 
 def test_settling_an_unknown_offset_changes_nothing() -> None:
     """A result for what this assignment never took finds nothing to settle."""
-    partition = Partition(TP, 5, 5)
+    partition = Partition(TP, 5, CommitOffset(5))
     assert taken(partition, 5)
     assert not partition.settle(4)
     assert not partition.settle(6)
@@ -63,16 +63,16 @@ def test_settling_an_unknown_offset_changes_nothing() -> None:
 
 def test_only_news_is_committed() -> None:
     """The same offset is not committed again, and a start without a commit is one."""
-    assert Partition(TP, 7, 7).to_commit() is None
+    assert Partition(TP, 7, CommitOffset(7)).to_commit() is None
     fresh = Partition(TP, 7, None)
     said = [fresh.progressed, fresh.to_commit(), fresh.progressed]
     assert said == [True, CommitOffset(7, ""), False]
-    assert Partition(TP, 9, 7).progressed, "the log start was above the committed offset"
+    assert Partition(TP, 9, CommitOffset(7)).progressed, "the log start was above the committed offset"
 
 
 def test_a_hold_ends_with_the_last_that_waited_for_it() -> None:
     """Each reason is counted by what waits, and one reason does not end another."""
-    partition = Partition(TP, 0, 0)
+    partition = Partition(TP, 0, CommitOffset(0))
     partition.hold("store", 1)
     partition.hold("store", 2)
     partition.hold("store", 2)
@@ -89,7 +89,7 @@ def test_a_hold_ends_with_the_last_that_waited_for_it() -> None:
 
 def test_the_span_of_what_is_unsettled_counts_from_the_first_unsettled_record() -> None:
     """How far the position is ahead of what may be committed."""
-    partition = Partition(TP, 0, 0)
+    partition = Partition(TP, 0, CommitOffset(0))
     for offset in (0, 1, 2, 3):
         taken(partition, offset)
     partition.settle(0)

@@ -33,6 +33,7 @@ from consumer.names import (
     default_event_names,
 )
 from consumer.payload import SUPPORTED_SOURCES, Mapper, UnsupportedSourceError
+from consumer.sandbox.rules import check_request
 from tests.support.events import EVENT_TIME_MS, PIXEL, any_event, event, purchase
 
 NOW = EVENT_TIME_MS + 60_000
@@ -498,6 +499,8 @@ def test_any_event_maps_to_what_tiktok_documents(
         return
     element = orjson.loads(found.body)
     assert_nothing_empty(element)
+    request = {"event_source": "web", "event_source_id": "P", "data": [element]}
+    assert check_request(request) is None
     assert element.keys() <= {
         "event",
         "event_time",

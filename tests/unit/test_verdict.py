@@ -194,6 +194,22 @@ def test_whom_a_rejection_blames(message: str | None, event: int | None, field: 
         assert found.field == field
 
 
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("properties.gift_for_alice", "properties"),
+        ("properties.contents.0.alice", "properties.contents.0"),
+        ("alice_abbott", None),
+        ("alice.email", None),
+        ("user.email.2133734253", "user.email"),
+    ],
+)
+def test_a_field_is_named_as_far_as_the_api_names_it(path: str, field: str | None) -> None:
+    """What follows may be a custom property's name or a quoted value: it goes no further."""
+    assert blame(f"Invalid value for data.1.{path}: not valid.", 5) == Blame(1, field)
+    assert blame(f"Invalid value for {path}: not valid.", 5) == Blame(None, field)
+
+
 @pytest.mark.parametrize("name", ["event_source", "event_source_id", "test_event_code"])
 def test_an_envelope_error_blames_the_request(name: str) -> None:
     """No event of it is at fault, so nobody is dead-lettered by index or bisection."""
