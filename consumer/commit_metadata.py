@@ -4,11 +4,14 @@ A commit says "everything below this offset is settled". What is settled above i
 slower record holds the offset back, is written into the metadata beside the offset: run lengths
 of unsettled and settled offsets in turn, beginning with the committed offset itself.
 
-    "t1." + base64url( binding (8 bytes) | base offset | run | run | ... | CRC-32 (4 bytes) )
+    "t1." + base64url( cluster (8) | topic (8) | base offset | run | run | ... | CRC-32 (4) )
 
-Numbers are LEB128. The binding is a digest of cluster id and topic id, so that metadata that was
-translated to another cluster, or outlived its topic, is not believed. Metadata that does not match
-in every respect is ignored: it may be anybody's, and unlisted only means unsettled.
+Numbers are LEB128. The first 16 bytes are digests of cluster id and topic id, so that metadata
+that was translated to another cluster, or outlived its topic, is not believed. Metadata that does
+not match in every respect is ignored: it may be anybody's, and unlisted only means unsettled.
+
+Metadata of this cluster and another topic id tells one thing more: the topic was deleted and made
+again since, and the offset beside it says nothing about the topic of today.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ PREFIX = "t1."
 MOST_BYTES = 4096
 """Kafka's own default limit (`offset.metadata.max.bytes`)."""
 
-_BINDING_BYTES = 8
+_ID_BYTES = 8
+_BINDING_BYTES = 2 * _ID_BYTES
 _CHECKSUM_BYTES = 4
 _PAYLOAD_BYTES = (MOST_BYTES - len(PREFIX)) // 4 * 3
 _LONGEST_NUMBER = 10
@@ -40,9 +44,20 @@ class Span(NamedTuple):
 
 def binding(cluster_id: str, topic_id: str) -> bytes:
     """What ties metadata to one topic of one cluster."""
-    digest = blake2b(digest_size=_BINDING_BYTES)
-    digest.update(f"{len(cluster_id)}:{cluster_id}{topic_id}".encode())
-    return digest.digest()
+    return b"".join(
+        blake2b(text.encode(), digest_size=_ID_BYTES).digest() for text in (cluster_id, topic_id)
+    )
+
+
+def is_of_another_topic(metadata: str, bound_to: bytes) -> bool:
+    """Whether the metadata was written for this cluster, but for a topic that is no more."""
+    content = _content(metadata)
+    return content is not None and is_recreated(content[:_BINDING_BYTES], bound_to)
+
+
+def is_recreated(before: bytes, bound_to: bytes) -> bool:
+    """Whether a topic that was bound `before` is another one now, on the same cluster."""
+    return before[:_ID_BYTES] == bound_to[:_ID_BYTES] and before != bound_to
 
 
 def settled_spans(base: int, unsettled: Iterable[int], position: int) -> Iterator[Span]:
@@ -59,11 +74,11 @@ def settled_spans(base: int, unsettled: Iterable[int], position: int) -> Iterato
 def encode(base: int, settled: Iterable[Span], bound_to: bytes) -> str:
     """The metadata for committing `base`, with the settled spans above it in rising order.
 
-    What does not fit is left out from the end. Empty where there is nothing to tell.
+    What does not fit is left out from the end.
     """
     payload = bytearray(bound_to)
     _append(payload, base)
-    complete = told_nothing = len(payload)
+    complete = len(payload)
     at = base
     for start, end in _joined(settled):
         _append(payload, start - at)
@@ -71,8 +86,6 @@ def encode(base: int, settled: Iterable[Span], bound_to: bytes) -> str:
         if len(payload) > _PAYLOAD_BYTES - _CHECKSUM_BYTES:
             break
         complete, at = len(payload), end
-    if complete == told_nothing:
-        return ""
     del payload[complete:]
     payload += binascii.crc32(payload).to_bytes(_CHECKSUM_BYTES, "big")
     return PREFIX + urlsafe_b64encode(payload).decode()

@@ -35,7 +35,8 @@ class Owned:
     whether librdkafka has it, `since` when it got it: a partition held from the start is not given
     to it before it can be read. `asked_for_start` stands while not even the committed offset is
     known. `uncommitted_start` is the position of a group that has no offset, until it is
-    committed. `paused` is librdkafka's state, `wanted_paused` the listener's order.
+    committed. `bound_to` ties it to the topic as it was then. `paused` is librdkafka's state,
+    `wanted_paused` the listener's order.
     """
 
     epoch: int
@@ -46,6 +47,7 @@ class Owned:
     fetched: bool
     asked_for_start: bool
     uncommitted_start: int | None
+    bound_to: bytes | None
     wanted_paused: bool = False
     paused: bool = False
 

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Final, cast
 from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
+from consumer.commit_metadata import is_recreated
 from consumer.errors import SourceError
 from consumer.event import Record, TopicPartition
 from consumer.fetching import Fetching, Owned
 from consumer.group_commits import GroupCommits
 from consumer.kafka_errors import POSITION_ERRORS, how_to_mend, is_failure, refused_properties
 from consumer.kafka_properties import consumer_properties
-from consumer.position import Position
+from consumer.position import TRUNCATED, Position
 from consumer.source_events import AssignedPartition, CommitResult, PositionChange
 from consumer.source_positions import POSITION_UNKNOWN, PositionFinder
 from consumer.topic_ids import TopicIds
@@ -143,8 +144,8 @@ class GroupMember:
 
     def _on_assign(self, _consumer: Consumer, partitions: list[KafkaPartition]) -> None:
         tps = [TopicPartition(p.topic, p.partition) for p in partitions]
-        found = self._positions.find(tps, self._settings.position_timeout)
         bindings = self._topic_ids.bindings((tp.topic for tp in tps), _IDS_TIMEOUT) if tps else {}
+        found = self._positions.find(tps, bindings, self._settings.position_timeout)
         self._epoch += 1
         self._rebalanced = True
         now = time.monotonic()
@@ -160,6 +161,7 @@ class GroupMember:
                 uncommitted_start=(
                     position.offset if committed is None and position.hold is None else None
                 ),
+                bound_to=bindings.get(tp.topic),
             )
             for tp, (position, committed, _, high) in found.items()
         }
@@ -208,13 +210,19 @@ class GroupMember:
 
     def _recheck(self, tp: TopicPartition, owned: Owned) -> None:
         """Ask again for a held partition; read it once it may be read."""
+        bindings = self._topic_ids.bindings([tp.topic], _IDS_TIMEOUT)
         try:
             if owned.asked_for_start:
-                found = self._positions.find([tp], timeout=2.0)[tp]
+                found = self._positions.find([tp], bindings, timeout=2.0)[tp]
                 position, owned.high = found.position, found.high
                 owned.asked_for_start = position.hold == POSITION_UNKNOWN
                 if found.committed is None and position.hold is None:
                     owned.uncommitted_start = position.offset
+            elif self._is_recreated(tp, owned, bindings):
+                self._begin_anew(tp, owned, bindings[tp.topic])
+                return
+            elif owned.hold == TRUNCATED:
+                return  # that the log has grown again does not bring back what is gone
             else:
                 position, owned.high = self._positions.move(tp, owned.position, timeout=2.0)
         except KafkaException as error:
@@ -230,6 +238,10 @@ class GroupMember:
         (reached,) = self._consumer.position([KafkaPartition(tp.topic, tp.partition)])
         wanted = reached.offset if reached.offset >= 0 else owned.position
         try:
+            bindings = self._topic_ids.bindings([tp.topic], _IDS_TIMEOUT)
+            if self._is_recreated(tp, owned, bindings):
+                self._begin_anew(tp, owned, bindings[tp.topic])
+                return
             position, owned.high = self._positions.move(tp, wanted, timeout=2.0)
         except KafkaException:
             # Whether records are missing is not known yet: held, and asked again soon.
@@ -238,6 +250,31 @@ class GroupMember:
             self.fetching.begin_at(tp, owned, position.offset)
         if position.hold is not None or position.lost is not None:
             self._moved(tp, owned, PositionChange(tp, *position))
+
+    def _is_recreated(
+        self, tp: TopicPartition, owned: Owned, bindings: Mapping[str, bytes]
+    ) -> bool:
+        before, bound_to = owned.bound_to, bindings.get(tp.topic)
+        return before is not None and bound_to is not None and is_recreated(before, bound_to)
+
+    def _begin_anew(self, tp: TopicPartition, owned: Owned, bound_to: bytes) -> None:
+        """The topic was deleted and made again: its offsets begin anew, and so does the assignment.
+
+        Raises:
+            KafkaException: The broker does not tell the log start.
+        """
+        position, high = self._positions.move(tp, 0, timeout=2.0)
+        _log.warning("%s was deleted and made again: %s/%d begins at its start", tp.topic, *tp)
+        self._epoch += 1
+        self._post(self._events.partitions_lost, [tp])
+        owned.epoch, owned.bound_to = self._epoch, bound_to
+        owned.position = owned.uncommitted_start = position.offset
+        owned.hold, owned.high, owned.asked_for_start = None, high, False
+        self.fetching.begin_at(tp, owned, position.offset)
+        self._assigned(
+            {tp: self._epoch},
+            [AssignedPartition(tp, position.offset, None, bound_to=bound_to)],
+        )
 
     def _moved(self, tp: TopicPartition, owned: Owned, change: PositionChange) -> None:
         owned.position, owned.hold = change.position, change.hold

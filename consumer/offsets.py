@@ -123,7 +123,7 @@ class Partition:
         return None if commit == self.committed else commit
 
     def _metadata(self) -> str:
-        if self._bound_to is None or not (self.pending or self._settled):
+        if self._bound_to is None:
             return ""
         base, position = self.watermark, self.position
         ahead = (Span(max(span.start, position), span.end) for span in self._settled)

@@ -13,8 +13,8 @@ TRUNCATED: Final = "truncated"
 """Hold reason: the wanted offset lies above the log end, so records this group has read are gone.
 
 Which of the records now in the log were read before cannot be known; going on anywhere could
-skip or repeat. The partition waits until the log reaches the offset again or somebody sets the
-group's offset.
+skip or repeat, also when the log has grown past the offset again. The partition waits until
+somebody has decided: stop the group, set its offset, start it.
 """
 
 

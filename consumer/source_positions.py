@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from confluent_kafka import KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
+from consumer.commit_metadata import is_of_another_topic
 from consumer.position import At, Earliest, Latest, Position, start_position
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from confluent_kafka import Consumer
 
@@ -52,9 +53,14 @@ class PositionFinder:
         self._start = start
 
     def find(
-        self, partitions: Iterable[TopicPartition], timeout: float
+        self,
+        partitions: Iterable[TopicPartition],
+        bindings: Mapping[str, bytes],
+        timeout: float,
     ) -> dict[TopicPartition, Found]:
         """Find the positions of partitions that were just assigned.
+
+        `bindings` ties topics to commit metadata, as far as the broker tells their ids.
 
         A partition whose position the broker does not tell within `timeout` seconds is held as
         `POSITION_UNKNOWN`: an assignment must not block the group for as long as a broker is away.
@@ -65,7 +71,7 @@ class PositionFinder:
         while missing:
             try:
                 for tp, committed in self._committed(missing, deadline).items():
-                    found[tp] = self._found(tp, committed, deadline)
+                    found[tp] = self._found(tp, committed, bindings.get(tp.topic), deadline)
             except KafkaException as error:
                 _log.warning("The broker does not tell a position: %s", error.args[0])
             missing = [tp for tp in missing if found[tp].position.hold == POSITION_UNKNOWN]
@@ -98,10 +104,17 @@ class PositionFinder:
         return committed
 
     def _found(
-        self, tp: TopicPartition, committed: tuple[int | None, str], deadline: float
+        self,
+        tp: TopicPartition,
+        committed: tuple[int | None, str],
+        bound_to: bytes | None,
+        deadline: float,
     ) -> Found:
         offset, metadata = committed
         low, high = self._watermarks(tp, deadline)
+        if bound_to is not None and is_of_another_topic(metadata, bound_to):
+            _log.warning("%s was deleted and made again: %s/%d begins at its start", tp[0], *tp)
+            return Found(Position(low), None, "", high)
         start: Earliest | Latest | At
         if isinstance(self._start, Earliest | Latest) or offset is not None:
             start = self._start if isinstance(self._start, Latest) else Earliest()

@@ -328,24 +328,43 @@ async def test_a_new_group_that_starts_at_the_end_commits_that_at_once(
     assert values(heard.records) == values(records(topic, 4, first=40))
 
 
-async def test_an_offset_above_the_log_end_is_held_until_the_log_reaches_it(
+async def test_an_offset_above_the_log_end_is_held_until_somebody_sets_another(
     cluster: Cluster, topic: str
 ) -> None:
-    """A truncated partition is owned and not read; the others are, and it comes back."""
+    """A truncated partition is not read, also not when its log has grown past the offset again."""
     cluster.produce(topic, records(topic, 40))
     settings = member(cluster, topic, recheck_interval=0.2)
+    tp = TopicPartition(topic, 3)
     async with reading(settings) as (source, heard):
         await heard.until(lambda: len(heard.records) == 40)
-        heard.next[TopicPartition(topic, 3)] = 15  # what the stop commits
+        heard.next[tp] = 15  # what the stop commits
     async with reading(settings) as (source, heard):
         await heard.until(lambda: len(heard.owned) == PARTITIONS)
-        tp = TopicPartition(topic, 3)
         assert {a.tp: a.hold for a in heard.assigned if a.hold} == {tp: TRUNCATED}
         source.pause([])
         cluster.produce(topic, records(topic, 40, first=40))
-        await heard.until(lambda: len(heard.records) == 35)
-        assert [c.hold for c in heard.changes] == [None]
-        assert min(r.offset for r in heard.records if r.partition == 3) == 15
+        await heard.until(lambda: len(heard.records) == 30)
+        await asyncio.sleep(1.0)
+        assert not heard.changes
+        heard.next[tp] = 10  # what the stop commits: somebody has decided
+    async with reading(settings) as (source, heard):
+        await heard.until(lambda: len(heard.records) == 10)
+        assert {r.offset for r in heard.records if r.partition == 3} == set(range(10, 20))
+
+
+async def test_a_topic_that_is_made_again_is_read_from_its_start(kafka: RealKafka) -> None:
+    """Offsets of a deleted topic say nothing about the new one, however far it has grown."""
+    real, name = Real(kafka), f"edges-{next(_NUMBERS)}"
+    real.create(name)
+    real.produce(name, records(name, 20))
+    async with reading(member(real, name, recheck_interval=0.2)) as (_, heard):
+        await heard.until(lambda: len(heard.records) == 20)
+        heard.records.clear()
+        kafka.delete_topic(name)
+        real.create(name)
+        real.produce(name, records(name, 8))
+        await heard.until(lambda: len(heard.records) == 8)
+        assert heard.lost, "what was read of the old topic is nobody's any more"
 
 
 async def test_a_defect_of_the_listener_stops_the_source(cluster: Cluster, topic: str) -> None:

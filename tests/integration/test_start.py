@@ -103,3 +103,18 @@ def test_a_position_beyond_the_log_holds_its_partition(world: PipelineWorld) -> 
         assert status.paused == {0: "truncated"}
         assert consumer.terminate().exit_code == 0
     assert world.committed()[0] == 1000
+
+
+def test_a_topic_that_was_made_again_is_read_from_its_start(world: PipelineWorld) -> None:
+    """While the consumer was away; its offsets of the old topic skip nothing of the new one."""
+    world.produce(samples(world, OLD))
+    with world.consumer() as consumer:
+        consumer.until_settled(len(OLD))
+        assert consumer.terminate().exit_code == 0
+    world.kafka.delete_topic(world.topic)
+    world.kafka.create_topic(world.topic)
+    world.produce(samples(world, NEW))
+    with world.consumer() as consumer:
+        consumer.until_settled(len(NEW))
+        assert consumer.terminate().exit_code == 0
+    assert delivered(world) == ids(OLD) | ids(NEW)
