@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from confluent_kafka import KafkaException, Producer
 
+from consumer.errors import ConfigError
 from consumer.kafka_errors import refused_properties
 from consumer.kafka_properties import producer_properties
 from consumer.messages import Acknowledged
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _POLL: Final = 0.05
+_REPLACE_AGAIN: Final = 1.0
 _NO_TIMESTAMP: Final = 0
 _TIME_REFUSED: Final = "INVALID_TIMESTAMP"
 _TOO_LARGE: Final = frozenset({"MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE"})
@@ -188,8 +190,8 @@ class Emitter:
             while not self._done():
                 if self._client is not None:
                     self._client.poll(_POLL)
-                if self._fatal:
-                    self._replace()
+                if self._fatal and not self._replace():
+                    time.sleep(_REPLACE_AGAIN)
                 with self._lock:
                     self._queue_backlog()
                     reports, self._reports = self._reports, []
@@ -208,8 +210,8 @@ class Emitter:
             idle = not self._queued and not self._backlog and not self._reports
         return idle or time.monotonic() >= self._stop_at
 
-    def _replace(self) -> None:
-        """Begin anew with what was not acknowledged, oldest first."""
+    def _replace(self) -> bool:
+        """Begin anew with what was not acknowledged, oldest first; false where that failed."""
         old = self._client
         if old is not None:
             old.purge()
@@ -218,5 +220,11 @@ class Emitter:
             _log.warning("The producer is replaced; %d records go again", len(self._queued))
             self._backlog.extendleft(reversed(self._queued.values()))
             self._queued.clear()
-            self._client = self._connect()
+            self._client = None
+            try:
+                self._client = self._connect()
+            except ConfigError as error:
+                _log.error("no producer can be made: %s", error)
+                return False
             self._fatal = False
+            return True

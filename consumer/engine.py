@@ -48,6 +48,7 @@ from consumer.messages import (
     Settled,
 )
 from consumer.offsets import CommitOffset, Partition
+from consumer.schema_wait import MOST_WAITING, SchemaWaits
 from consumer.settle import STORE_FAILED, Settlement
 
 if TYPE_CHECKING:
@@ -55,13 +56,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from consumer.deliver import Delivery
-    from consumer.schema_wait import SchemaWaits
     from consumer.source_events import AssignedPartition, CommitResult, PositionChange
     from consumer.verdict import Answer
 
 REGISTRY_UNAVAILABLE = "registry_unavailable"
-_POSITION = 0
-"""Handles count from 1; this one stands for a partition's position, which may hold it, too."""
+SCHEMAS_MISSING = "schemas_missing"
+"""Hold reason: as many records as may wait for schemas that the registry does not have."""
+
+_POSITION, _SCHEMAS = 0, -1
+"""Handles count from 1; these stand for a partition's position and for its missing schemas."""
 _DRAIN_LOOK_SECONDS = 0.05
 
 
@@ -205,6 +208,8 @@ class Engine:
             return self._after(now)
         for owner in waiting:
             owner.release(REGISTRY_UNAVAILABLE, schema_id)
+            if self._schemas.waiting(owner) * 2 <= MOST_WAITING:
+                owner.release(SCHEMAS_MISSING, _SCHEMAS)
         items, refused = going_on
         look_ups: dict[Partition, list[Item]] = {}
         for item in items:
@@ -229,6 +234,8 @@ class Engine:
                 self._wait_for(first, item, now)
         elif isinstance(found, SchemaNeeded):
             asked = self._schemas.enter(found.schema_id, item, now.mono)
+            if self._schemas.waiting(item.owner) >= MOST_WAITING:
+                item.owner.hold(SCHEMAS_MISSING, _SCHEMAS)
             if isinstance(asked, Refused):
                 self._actions += self._settlement.refuse(item, asked, now)
             elif asked:

@@ -67,11 +67,6 @@ STANDARD_PROPERTIES = _words(
 )
 """Property names with a meaning of their own at TikTok; custom properties never take them."""
 
-_PERSONAL_PROPERTIES = _words(
-    "email emailaddress em phone phonenumber ph mobile externalid userid firstname lastname"
-    " fullname zip zipcode postalcode postcode"
-)
-
 
 def default_event_names(source: EventSource) -> Mapping[str, str]:
     """The event names that are mapped for a source unless a destination says otherwise.
@@ -79,11 +74,3 @@ def default_event_names(source: EventSource) -> Mapping[str, str]:
     Empty for a source that has no mapping of its own.
     """
     return _DEFAULTS.get(source, {})
-
-
-def is_personal(name: str) -> bool:
-    """Whether a custom property's name says that its value identifies a person.
-
-    Spelling is ignored: `firstName`, `first_name` and `FIRST-NAME` are one name.
-    """
-    return name.lower().replace("_", "").replace("-", "").replace(" ", "") in _PERSONAL_PROPERTIES

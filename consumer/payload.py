@@ -2,7 +2,8 @@
 
 Formats are those of TikTok's Events API 2.0. A field that cannot be right but is not required is
 left out with a warning; a missing required one refuses the event. What is absent stays absent:
-no null, no empty string, no empty object is ever sent.
+no null, no empty string, no empty object is ever sent. Page addresses go without what gives a
+person away (`consumer.personal`), with or without consent.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from consumer.event import (
     Consent,
     Destination,
     EventSource,
+    FieldWarning,
     Mapped,
     Reason,
     Refused,
     Suppressed,
 )
 from consumer.identity import MATCH_KEYS, Identity, IdentityRules
+from consumer.personal import without_personal
 from consumer.properties import Properties
 
 if TYPE_CHECKING:
@@ -37,6 +40,8 @@ _NO_ID = Refused(Reason.INVALID, "event_id is empty", "event_id")
 _NO_URL = Refused(Reason.INVALID, "a web event needs the address of its page", "page.url")
 _NO_IP = Refused(Reason.INVALID, "limited data use needs the person's public address", "user.ip")
 _FILTERED = Suppressed(Reason.FILTER)
+_PERSONAL_URL = FieldWarning("page.url", "personal data was taken out of it")
+_PERSONAL_REFERRER = FieldWarning("page.referrer", "personal data was taken out of it")
 
 
 class UnsupportedSourceError(ValueError):
@@ -92,12 +97,14 @@ class Mapper:
             consent = self._consent(event)
         if not consent.send:
             return Suppressed(Reason.CONSENT, consent)
-        page = _page(event["page"])
+        page, cleaned = _page(event["page"])
         if page is None:
             return _NO_URL
+        # The click id is read from the address as it came.
         user, removed, warnings = self._identity.web(
-            event["user"], page["url"], strip=consent.strip_user_data
+            event["user"], event["page"]["url"], strip=consent.strip_user_data
         )
+        warnings += cleaned
         limited = consent.limited_data_use
         if limited and "ip" not in user:
             return _NO_IP
@@ -192,12 +199,29 @@ def _element(
     return element
 
 
-def _page(given: dict[str, Any] | None) -> dict[str, str] | None:
-    """The page, or None where it has no address."""
-    if given is None or not (url := _said(given["url"])):
-        return None
-    referrer = _said(given["referrer"])
-    return {"url": url, "referrer": referrer} if referrer else {"url": url}
+def _page(
+    given: dict[str, Any] | None,
+) -> tuple[dict[str, str] | None, tuple[FieldWarning, ...]]:
+    """The page without what gives a person away, None where it has no address; and the warnings.
+
+    What is nobody's page but a person's e-mail address is no address of a page.
+    """
+    if given is None or not (given_url := _said(given["url"])):
+        return None, ()
+    url = without_personal(given_url)
+    warnings: tuple[FieldWarning, ...] = ()
+    if url is not given_url:
+        if not url or url.isspace():
+            return None, ()
+        warnings = (_PERSONAL_URL,)
+    page = {"url": url}
+    if given_referrer := _said(given["referrer"]):
+        referrer = without_personal(given_referrer)
+        if referrer is not given_referrer:
+            warnings = (*warnings, _PERSONAL_REFERRER)
+        if referrer and not referrer.isspace():
+            page["referrer"] = referrer
+    return page, warnings
 
 
 def _said(text: str | None) -> str | None:

@@ -50,6 +50,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+QUESTIONS = 4
+"""Questions to the registry at once, so that none of them waits while its time-out runs."""
+
+
 class SourceControl(Protocol):
     """What the engine asks of the source. Every method returns at once."""
 
@@ -154,6 +158,7 @@ class Pipeline:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._actions: deque[Action] = deque()
+        self._questions = asyncio.Semaphore(QUESTIONS)
         self._log_limit = LogLimit(lines=1, seconds=60.0)
         self._timer: asyncio.TimerHandle | None = None
         self._handles = itertools.count(1)
@@ -318,7 +323,8 @@ class Pipeline:
         self._drive(lambda now: self.engine.answered(request.handle, answer, now))
 
     async def _fetch(self, schema_id: int) -> None:
-        answer = await self._schemas.fetch(schema_id)
+        async with self._questions:
+            answer = await self._schemas.fetch(schema_id)
         if isinstance(answer, RegistryUnavailable):
             self._tell("schema registry", answer.detail)
         self._drive(lambda now: self.engine.schema_answered(schema_id, answer, now))

@@ -2,7 +2,9 @@
 
 Formats are those of TikTok's Events API 2.0. Nothing in it is required, so nothing in it refuses
 an event: what cannot be right is left out with a warning, which never repeats a value or a name
-that came with the event.
+that came with the event. So is what gives a person away, whatever the consent: texts with an e-mail
+address in them and custom properties named after personal data (`consumer.personal`). Ids stay as
+they are.
 """
 
 from __future__ import annotations
@@ -11,13 +13,15 @@ from math import isfinite
 from typing import Any
 
 from consumer.event import Consent, ConsentState, FieldWarning
-from consumer.names import CURRENCIES, STANDARD_PROPERTIES, is_personal
+from consumer.names import CURRENCIES, STANDARD_PROPERTIES
+from consumer.personal import holds_address, is_personal, without_personal
 
 CONSENT_PROPERTIES = ("ad_user_data", "ad_personalization")
 """Custom properties that carry the known consent states where `consent.forward_signals` is on."""
 
 _KNOWN_STATES = {ConsentState.GRANTED: "GRANTED", ConsentState.DENIED: "DENIED"}
-_TEXTS = ("order_id", "shop_id", "search_string", "description")
+_IDS = ("order_id", "shop_id")
+_TEXTS = ("search_string", "description")
 _CHOICES = {
     "content_type": frozenset({"product", "product_group"}),
     "customer_type": frozenset({"new", "returning"}),
@@ -38,6 +42,10 @@ _NUM_ITEMS_NEGATIVE = _left_out("num_items", "it is negative")
 _CUSTOM_NOT_FINITE = _left_out("custom", "a number is not finite")
 _CUSTOM_STANDARD = _left_out("custom", "a name belongs to a standard property")
 _CUSTOM_PERSONAL = _left_out("custom", "a name stands for personal data, which belongs to user")
+_CUSTOM_ADDRESS = _left_out("custom", "an e-mail address stands in a text")
+_CUSTOM_PAGE = FieldWarning("properties.custom", "personal data was taken out of a page's address")
+_CONTENT_ADDRESS = _left_out("contents", "an e-mail address stands in a text")
+_ADDRESS = {key: _left_out(key, "an e-mail address stands in it") for key in _TEXTS}
 _NO_SUCH_CHOICE = {
     key: _left_out(key, f"it is none of {', '.join(sorted(choices))}")
     for key, choices in _CHOICES.items()
@@ -77,7 +85,7 @@ class Properties:
         self, given: dict[str, Any], sent: dict[str, Any], warnings: list[FieldWarning]
     ) -> None:
         """Pass the advertiser's own properties on; warnings do not repeat the names given."""
-        problems = set()
+        problems: set[FieldWarning] = set()
         for key, value in given.items():
             if value is None or not key or key.isspace():
                 continue
@@ -86,10 +94,13 @@ class Properties:
                 continue
             if key in self._reserved:
                 problems.add(_CUSTOM_STANDARD)
-            elif is_personal(key):
+            elif is_personal(key, value):
                 problems.add(_CUSTOM_PERSONAL)
             elif kind is float and not isfinite(value):
                 problems.add(_CUSTOM_NOT_FINITE)
+            elif kind is str and (text := _custom_text(value, problems)) is not value:
+                if text:
+                    sent[key] = text
             else:
                 sent[key] = value
         warnings.extend(sorted(problems))
@@ -136,10 +147,30 @@ def _plain(given: dict[str, Any], sent: dict[str, Any], warnings: list[FieldWarn
             warnings.append(_NUM_ITEMS_NEGATIVE)
         else:
             sent["num_items"] = num_items
-    for key in _TEXTS:
+    for key in _IDS:
         text = given[key]
         if text and not text.isspace():
             sent[key] = text
+    for key in _TEXTS:
+        text = given[key]
+        if text and not text.isspace():
+            if holds_address(text):
+                warnings.append(_ADDRESS[key])
+            else:
+                sent[key] = text
+
+
+def _custom_text(text: str, problems: set[FieldWarning]) -> str:
+    """What may be sent of a text: all of it, the rest of a page's address, or nothing."""
+    if "://" in text:
+        kept = without_personal(text)
+        if kept is not text:
+            problems.add(_CUSTOM_PAGE)
+            text = kept
+    if holds_address(text):
+        problems.add(_CUSTOM_ADDRESS)
+        return ""
+    return text
 
 
 def _contents(contents: list[dict[str, Any]], warnings: list[FieldWarning]) -> list[dict[str, Any]]:
@@ -168,6 +199,9 @@ def _item(content: dict[str, Any], problems: set[FieldWarning]) -> dict[str, Any
                 problems.add(_QUANTITY_TOO_SMALL)
                 continue
         elif not value or value.isspace():
+            continue
+        elif key != "content_id" and ("@" in value or "%" in value) and holds_address(value):
+            problems.add(_CONTENT_ADDRESS)
             continue
         item[key] = value
     return item

@@ -7,6 +7,7 @@ that id are dead letters: a schema may be registered a moment after its first re
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,10 @@ RECHECK_SECONDS = 30.0
 
 REFUSED_KEPT = 1000
 """Refused ids remembered: hostile records could name any number of them."""
+
+MOST_WAITING = 1000
+"""Records of one partition that may wait for schemas; at this many it is held, until half of them
+have gone on. A partition full of unknown ids must not fill the whole process."""
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds between two questions for the same id."""
@@ -48,6 +53,7 @@ class SchemaWaits:
         self._unknown_after = unknown_after
         self._waits: dict[int, Wait] = {}
         self._refused: dict[int, tuple[Refused, float]] = {}
+        self._waiting: Counter[Partition] = Counter()
 
     def enter(self, schema_id: int, item: Item, now: float) -> Refused | bool:
         """A record needs a schema. A refusal, or whether the registry is to be asked."""
@@ -55,6 +61,7 @@ class SchemaWaits:
         if known is not None and now < known[1]:
             return known[0]
         wait = self._waits.get(schema_id)
+        self._waiting[item.owner] += 1
         if wait is not None:
             wait.items.append(item)
             return False
@@ -78,6 +85,7 @@ class SchemaWaits:
         if isinstance(refused, float):
             return now + refused
         del self._waits[schema_id]
+        self._waiting.subtract(item.owner for item in wait.items)
         if refused is not None:
             if len(self._refused) >= REFUSED_KEPT:
                 del self._refused[next(iter(self._refused))]
@@ -115,6 +123,12 @@ class SchemaWaits:
         """Forgets the records of these partitions; questions that were asked stay asked."""
         for wait in self._waits.values():
             wait.items = [item for item in wait.items if item.owner not in owners]
+        for owner in owners:
+            del self._waiting[owner]
+
+    def waiting(self, owner: Partition) -> int:
+        """How many records of a partition wait for schemas."""
+        return self._waiting[owner]
 
     def items(self, schema_id: int) -> Sequence[Item]:
         """The records that wait for this schema."""

@@ -14,6 +14,7 @@ from consumer.commit_metadata import (
     binding,
     decode,
     encode,
+    is_of_another_topic,
     settled_spans,
 )
 
@@ -63,10 +64,10 @@ def test_the_longest_prefix_that_fits_is_kept(base: int, count: int, step: int) 
     assert len(spans) >= min(len(complete), 1000)
 
 
-def test_a_commit_without_progress_above_it_has_no_metadata() -> None:
-    """Nothing settled above the offset: nothing is written, and nothing read back."""
-    assert written(0, [0, 1, 2], 3) == ""
-    assert written(7, [], 7) == ""
+def test_a_commit_without_progress_above_it_tells_its_topic_alone() -> None:
+    """Nothing settled above the offset: nothing is read back."""
+    assert decode(written(0, [0, 1, 2], 3), 0, OURS) == []
+    assert decode(written(7, [], 7), 7, OURS) == []
     assert decode("", 0, OURS) == ()
 
 
@@ -76,6 +77,16 @@ def test_metadata_of_another_topic_cluster_or_offset_is_ignored() -> None:
     assert decode(metadata, 5, OURS) == [Span(6, 9)]
     assert decode(metadata, 5, OTHERS) == ()
     assert decode(metadata, 4, OURS) == ()
+
+
+def test_metadata_tells_a_topic_that_was_made_again_from_another_cluster() -> None:
+    """Another topic id on this cluster; what another cluster wrote says nothing."""
+    metadata = written(5, [5], 9)
+    assert not is_of_another_topic(metadata, OURS)
+    assert is_of_another_topic(metadata, OTHERS)
+    assert not is_of_another_topic(metadata, binding("another cluster", "topic"))
+    assert not is_of_another_topic("", OURS)
+    assert not is_of_another_topic("t1.somebody's", OURS)
 
 
 @given(st.text() | st.binary().map(lambda b: PREFIX + b.hex()) | st.text().map(PREFIX.__add__))

@@ -50,6 +50,7 @@ class Member:
                 "fetched": True,
                 "asked_for_start": False,
                 "uncommitted_start": None,
+                "bound_to": None,
                 **state,
             }
         )

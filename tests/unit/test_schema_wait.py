@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.decode import UnusableSchema
-from consumer.engine import REGISTRY_UNAVAILABLE
+from consumer.engine import REGISTRY_UNAVAILABLE, SCHEMAS_MISSING
 from consumer.event import TopicPartition
 from consumer.messages import (
     RegistryUnavailable,
@@ -16,7 +16,7 @@ from consumer.messages import (
     SchemaNotAvro,
     SchemaNotFound,
 )
-from consumer.schema_wait import REFUSED_KEPT, SchemaWaits
+from consumer.schema_wait import MOST_WAITING, REFUSED_KEPT, SchemaWaits
 from tests.support.world import TOPIC, JsonDecoder, World, event
 
 FOUND = SchemaFound(("{}",))
@@ -277,3 +277,19 @@ def test_a_bounded_number_of_refused_ids_is_remembered() -> None:
         waits.answered(schema_id, SchemaNotFound(), 0.0)
     assert len(waits._refused) == REFUSED_KEPT
     assert not waits._waits
+
+
+def test_a_partition_full_of_unknown_ids_is_held_and_others_go_on() -> None:
+    """It would fill the process: the bound is the partition's own, and it ends."""
+    world = World(registry=lambda _id: SchemaNotFound(), unknown_after=60.0)
+    world.assign(0, 1)
+    world.produce(*(needing(n % 900, f"bad-{n}") for n in range(MOST_WAITING)), partition=0)
+    assert world.holds(0) == {SCHEMAS_MISSING}
+    world.produce(event("good"), partition=1)
+    world.run(1.0)
+    assert world.outcomes(1) == {0: "delivered"}
+    world.run(120.0)
+    assert world.holds(0) == set()
+    assert set(world.outcomes(0).values()) == {"dead_lettered:schema_unknown"}
+    assert len(world.letters) == MOST_WAITING
+    assert world.idle()

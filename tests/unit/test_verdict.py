@@ -298,3 +298,12 @@ def test_a_request_id_that_is_no_id_is_left_out() -> None:
     """It goes into headers and logs: printable text, not too long."""
     assert judge(code(0, "OK", "r\n: x"), 1).request_id is None
     assert judge(code(0, "OK", "r" * 500), 1).request_id == "r" * 128
+
+
+@pytest.mark.parametrize("field", ["event_source", "event_source_id"])
+def test_a_missing_envelope_field_blames_the_request_in_any_wording(field: str) -> None:
+    """No event can mend it, so none is blamed; a quoted value cannot pretend to be it."""
+    for words in ("Missing data for required field: ", "Unknown value in request: "):
+        assert blame(f"{words}{field}", 10) == Blame(None, field, envelope=True)
+    assert not blame(f"Unknown value: 'x: {field}'", 10).envelope
+    assert not blame(f"Invalid value for user.email: {field}", 10).envelope
