@@ -118,7 +118,7 @@ class Metrics:
 
         self.consumer_lag = gauge(
             "consumer_lag",
-            "Records between the committed offset and the end of the log.",
+            "Records between the first unsettled one and the end of the log.",
             "{record}",
             *partition,
         )

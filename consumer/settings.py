@@ -237,7 +237,8 @@ class DedupSettings(Section):
     """Route records by their deduplication key first, for topics that are keyed otherwise."""
     on_rewind: Literal["suppress", "resend"] = "suppress"
     """What becomes of records that were settled longer than the window ago and are read again
-    because somebody reset the group's offsets."""
+    because somebody reset the group's offsets. Without the durable state, which is still to come,
+    they are sent again either way."""
 
 
 class EventSettings(Section):

@@ -67,7 +67,8 @@ def test_only_news_is_committed() -> None:
     fresh = Partition(TP, 7, None)
     said = [fresh.progressed, fresh.to_commit(), fresh.progressed]
     assert said == [True, CommitOffset(7, ""), False]
-    assert Partition(TP, 9, CommitOffset(7)).progressed, "the log start was above the committed offset"
+    moved = Partition(TP, 9, CommitOffset(7))
+    assert moved.progressed, "the log start was above the committed offset"
 
 
 def test_a_hold_ends_with_the_last_that_waited_for_it() -> None:
