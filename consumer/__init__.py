@@ -7,7 +7,8 @@ The modules in the order in which an event meets them:
     position      where to begin reading a partition
     engine        every decision, without I/O: inputs in, actions out
       intake        one record through the next five
-      decode        bytes to event, by Avro (evolution, resolution: writers' schemas)
+      decode        bytes to event, by Avro (evolution, resolution: writers' schemas;
+                    reader_*: their readers as generated Python)
       schema_wait   records whose schema the registry has not told yet
       route         which destination
       payload       event to TikTok's JSON (names, properties)

@@ -7,6 +7,7 @@ take its place.
 
 from __future__ import annotations
 
+import struct
 from enum import StrEnum
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from fastavro import schemaless_reader
 from fastavro.read import SchemaResolutionError
 
 from consumer.evolution import Evolution, Reading, UnusableSchema, fingerprint, parse
+from consumer.reader_code import Unresolvable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +27,7 @@ _CONFLUENT_MAGIC = 0
 _CONFLUENT_START = 5
 _SINGLE_OBJECT_MAGIC = b"\xc3\x01"
 _SINGLE_OBJECT_START = 10
+_TOO_SHORT = "the Avro value ends too early"
 
 
 class Encoding(StrEnum):
@@ -123,20 +126,29 @@ class Decoder:
 
 
 def _read(reading: Reading, value: bytes, start: int) -> dict[str, Any]:
-    stream = BytesIO(value)
-    stream.seek(start)
     try:
-        event: dict[str, Any] = schemaless_reader(stream, reading.writer, reading.reader)  # type: ignore[assignment]  # our reader schema is a record
-    except SchemaResolutionError:
+        event, end = (
+            _by_fastavro(reading, value, start)
+            if reading.read is None
+            else reading.read(value, start)
+        )
+    except (SchemaResolutionError, Unresolvable):
         failure = "a value in it does not resolve to the event schema"
-    except EOFError:
-        failure = "the Avro value ends too early"
+    except (EOFError, IndexError, struct.error):
+        failure = _TOO_SHORT
     except Exception as error:  # noqa: BLE001  hostile bytes raise whatever they hit
         failure = f"the Avro value is corrupt ({type(error).__name__})"
     else:
-        extra = len(value) - stream.tell()
+        extra = len(value) - end
         if not extra:
             return event
-        failure = f"{extra} bytes after the end of the Avro value"
+        failure = f"{extra} bytes after the end of the Avro value" if extra > 0 else _TOO_SHORT
     # Raised outside the handler: the failed read's exception holds pieces of the value.
     raise Undecodable(failure)
+
+
+def _by_fastavro(reading: Reading, value: bytes, start: int) -> tuple[dict[str, Any], int]:
+    stream = BytesIO(value)
+    stream.seek(start)
+    event: dict[str, Any] = schemaless_reader(stream, reading.writer, reading.reader)  # type: ignore[assignment]  # our reader schema is a record
+    return event, stream.tell()

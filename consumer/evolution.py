@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import fastavro
 from fastavro.schema import SchemaParseException, UnknownType, to_parsing_canonical_form
 
+from consumer.reader_code import Read, loaded
+from consumer.reader_source import Unsupported, generate
 from consumer.resolution import NAMED_TYPES, Schema, mismatch, unqualified
 
 if TYPE_CHECKING:
@@ -38,10 +40,20 @@ class UnusableSchema(Exception):  # noqa: N818  the finding's own name
 
 
 class Reading(NamedTuple):
-    """How to read values of one writer schema; `reader` is None where it is the writer's own."""
+    """How to read values of one writer schema.
+
+    `read` is the reader generated for it, None where the schema is beyond the generator: then
+    fastavro reads, with `writer` and `reader` (None where it is the writer's own).
+    """
 
     writer: Schema
     reader: Schema | None
+    read: Read | None
+
+    @property
+    def generated(self) -> bool:
+        """Whether values are read by generated code, about three times as fast as otherwise."""
+        return self.read is not None
 
 
 class Evolution:
@@ -84,11 +96,12 @@ class Evolution:
         # With the same canonical form every field is there under its own name, so neither
         # aliases nor defaults matter and resolution, half the cost of a read, can be left out.
         if len(schemas) == 1 and to_parsing_canonical_form(_written(schemas[0])) == self._canonical:
-            return Reading(writer, None)
-        return Reading(writer, self._reader_for(names))
+            return Reading(writer, None, _generated(writer, self._reader, names, self._names))
+        reader, reader_names = self._reader_for(names)
+        return Reading(writer, reader, _generated(writer, reader, names, reader_names))
 
-    def _reader_for(self, writer_names: Mapping[str, Any]) -> Schema:
-        """Our schema without aliases that this writer uses beside the field's own name.
+    def _reader_for(self, writer_names: Mapping[str, Any]) -> tuple[Schema, Mapping[str, Any]]:
+        """Our schema without aliases that this writer uses beside the field's own name; its names.
 
         fastavro would give both writer fields to the one reader field and fail on each record.
         """
@@ -105,8 +118,19 @@ class Evolution:
             and there.intersection(field.get("aliases", ()))
         }
         if not clashes:
-            return self._reader
-        return fastavro.parse_schema(_without_aliases(_physical(self._raw), clashes))
+            return self._reader, self._names
+        names: dict[str, Any] = {}
+        reader = fastavro.parse_schema(_without_aliases(_physical(self._raw), clashes), names)
+        return reader, names
+
+
+def _generated(
+    writer: Schema, reader: Schema, names: Mapping[str, Any], reader_names: Mapping[str, Any]
+) -> Read | None:
+    try:
+        return loaded(*generate(writer, reader, names, reader_names))
+    except Unsupported:
+        return None
 
 
 def parse(text: str) -> Schema:

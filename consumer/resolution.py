@@ -38,6 +38,41 @@ def mismatch(
     return _Resolution(writer_names, reader_names).differs(writer, reader, "")
 
 
+def read_as(
+    writer: Schema,
+    reader: Schema,
+    writer_names: Mapping[str, Schema],
+    reader_names: Mapping[str, Schema],
+) -> Schema | None:
+    """What a value of `writer`, no union, is read as: `reader` or its first branch that fits.
+
+    It fits as fastavro has it: by type and name, records and unions not looked into. None where
+    nothing fits.
+    """
+    resolution = _Resolution(writer_names, reader_names)
+    reader = named(reader, reader_names)
+    branches = reader if isinstance(reader, list) else [reader]
+    fitting = (branch for branch in branches if resolution.fits(writer, branch))
+    return named(next(fitting, None), reader_names)
+
+
+def named(schema: Schema, names: Mapping[str, Schema]) -> Schema:
+    """The definition of a type that is given by its name; any other schema as it is."""
+    return names.get(schema, schema) if isinstance(schema, str) else schema
+
+
+def kind(schema: Schema) -> str:
+    """The type's name; `{"type": "long"}` is `long`."""
+    while isinstance(schema, dict):
+        schema = schema["type"]
+    return str(schema)
+
+
+def starts_with_null(writer: Schema) -> bool:
+    """Whether a zero byte says null: Avro's way to write an optional field."""
+    return isinstance(writer, list) and bool(writer) and kind(writer[0]) == "null"
+
+
 def unqualified(name: str) -> str:
     """A type's name without its namespace."""
     return name.rsplit(".", 1)[-1]
@@ -48,16 +83,13 @@ class _Resolution(NamedTuple):
     reader_names: Mapping[str, Schema]
 
     def differs(self, writer: Schema, reader: Schema, path: str) -> str | None:
-        if isinstance(writer, str):
-            writer = self.writer_names.get(writer, writer)
-        if isinstance(reader, str):
-            reader = self.reader_names.get(reader, reader)
+        writer, reader = named(writer, self.writer_names), named(reader, self.reader_names)
         if isinstance(writer, list):
             fits = any(self.differs(branch, reader, path) is None for branch in writer)
             return None if fits else _cannot(writer, reader, path)
         if isinstance(reader, list):
             return self._union(writer, reader, path)
-        written, read = _kind(writer), _kind(reader)
+        written, read = kind(writer), kind(reader)
         if written != read:
             return None if read in _WIDENS.get(written, ()) else _cannot(writer, reader, path)
         if written in NAMED_TYPES:
@@ -66,6 +98,20 @@ class _Resolution(NamedTuple):
             inner = "items" if written == "array" else "values"
             return self.differs(writer[inner], reader[inner], path)
         return None
+
+    def fits(self, writer: Schema, reader: Schema) -> bool:
+        writer, reader = named(writer, self.writer_names), named(reader, self.reader_names)
+        if isinstance(writer, list) or isinstance(reader, list):
+            return True
+        written, read = kind(writer), kind(reader)
+        if written != read:
+            return read in _WIDENS.get(written, ())
+        if written in NAMED_TYPES:
+            return _same_name(writer, reader)
+        if written in {"array", "map"}:
+            inner = "items" if written == "array" else "values"
+            return self.fits(writer[inner], reader[inner])
+        return True
 
     def _union(self, writer: Schema, reader: list[Schema], path: str) -> str | None:
         """The reason of the branch that was meant: the one of the writer's own kind and name."""
@@ -76,8 +122,7 @@ class _Resolution(NamedTuple):
         return deeper[0] if deeper else _cannot(writer, reader, path)
 
     def _named(self, writer: Schema, reader: Schema, path: str) -> str | None:
-        names = {unqualified(reader["name"]), *reader.get("aliases", ())}
-        if names.isdisjoint({writer["name"], unqualified(writer["name"])}):
+        if not _same_name(writer, reader):
             return _cannot(writer, reader, path)
         if writer["type"] not in _RECORDS:
             return None
@@ -95,6 +140,11 @@ class _Resolution(NamedTuple):
         return None
 
 
+def _same_name(writer: Schema, reader: Schema) -> bool:
+    names = {unqualified(reader["name"]), *reader.get("aliases", ())}
+    return not names.isdisjoint({writer["name"], unqualified(writer["name"])})
+
+
 def _cannot(writer: Schema, reader: Schema, path: str) -> str:
     return f"{_at(path)}: {_called(writer)} does not resolve to {_called(reader)}"
 
@@ -107,10 +157,3 @@ def _called(schema: Schema) -> str:
     if isinstance(schema, list):
         return " or ".join(_called(branch) for branch in schema)
     return str(schema.get("name", schema["type"])) if isinstance(schema, dict) else str(schema)
-
-
-def _kind(schema: Schema) -> str:
-    """The type's name; `{"type": "long"}` is `long`."""
-    while isinstance(schema, dict):
-        schema = schema["type"]
-    return str(schema)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fastavro
 import pytest
@@ -19,8 +19,11 @@ from consumer.evolution import Evolution, Reading
 from consumer.reader_code import Unresolvable
 from tests.support.events import SCHEMA, any_event, avro, event, purchase, values
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 few = settings(max_examples=40, deadline=None)
-many = settings(max_examples=250, deadline=None)
+many = settings(max_examples=150, deadline=None)
 
 EVOLUTION = Evolution(SCHEMA)
 
@@ -74,7 +77,10 @@ def _unparsed(schema: Any) -> Any:
 
 def by_fastavro(reading: Reading, value: bytes) -> Any:
     """The value as the consumer without generated readers would have it."""
-    return fastavro.schemaless_reader(BytesIO(value), reading.writer, reading.reader)
+    stream = BytesIO(value)
+    read = fastavro.schemaless_reader(stream, reading.writer, reading.reader)
+    assert stream.tell() == len(value)
+    return read
 
 
 def by_generated(reading: Reading, value: bytes) -> Any:
@@ -201,8 +207,9 @@ def _values(schema: Any, names: dict[str, Any]) -> st.SearchStrategy[Any]:
     if isinstance(schema, list):
         return st.one_of([_values(branch, names) for branch in schema])
     if isinstance(schema, str):
-        known = names.get(schema, schema)
-        return _FEWER[schema] if schema in _FEWER else values(known)
+        if schema in names:
+            return _complex_values(names[schema], names)
+        return _FEWER[schema] if schema in _FEWER else values(schema)
     names[schema.get("name", "")] = schema
     return _complex_values(schema, names)
 
@@ -260,7 +267,7 @@ def test_any_value_is_read_as_fastavro_reads_it(writer: str, data: st.DataObject
 def test_a_mutated_value_is_read_as_strict_fastavro_reads_it(
     writer: str, data: st.DataObject
 ) -> None:
-    """Neither a value that strict fastavro refuses nor another dict comes of hostile bytes."""
+    """Hostile bytes give neither another dict nor one where strict fastavro refuses."""
     value = bytearray(avro(purchase()) if writer == "ours" else data.draw(WRITTEN[writer]))
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(value)))
@@ -269,15 +276,33 @@ def test_a_mutated_value_is_read_as_strict_fastavro_reads_it(
     assert_like_the_oracle(READINGS[writer], bytes(value))
 
 
-def assert_like_the_oracle(reading: Reading, value: bytes) -> None:
-    """Generated code and strict fastavro refuse the value or make the same of it."""
+REFUSED = object()
+
+
+def attempt(read: Callable[[Reading, bytes], Any], reading: Reading, value: bytes) -> Any:
+    """The value as it is read, or `REFUSED`."""
     try:
-        expected = by_oracle(reading, value)
-    except Exception:  # noqa: BLE001  the oracle raises whatever it hits
-        with pytest.raises(Exception):  # noqa: B017, PT011  and so may generated code
-            by_generated(reading, value)
+        return read(reading, value)
+    except Exception:  # noqa: BLE001  readers of hostile bytes raise whatever they hit
+        return REFUSED
+
+
+def assert_like_the_oracle(reading: Reading, value: bytes) -> None:
+    """What generated code makes of a value is what fastavro makes of it; what it refuses is bad.
+
+    Strict fastavro goes first: the native one counts for hours where a skipped array of doubles
+    claims so. What is skipped they see differently: the strict one decodes text and walks over the
+    items of a block that tells its size, and only reading it as the writer's checks its symbols.
+    """
+    strict = attempt(by_oracle, reading, value)
+    generated = attempt(by_generated, reading, value)
+    if generated is REFUSED:
+        as_written = attempt(by_oracle, reading._replace(reader=None), value)
+        bad = strict is REFUSED or as_written is REFUSED
+        assert bad or attempt(by_fastavro, reading, value) is REFUSED
     else:
-        assert same(by_generated(reading, value), expected)
+        assert same(generated, attempt(by_fastavro, reading, value))
+        assert same(generated, strict) or reading is READINGS["newer"]
 
 
 @few

@@ -159,6 +159,43 @@ def test_a_field_that_nobody_wants_is_still_checked(
         decoder.decode(b"\x02i\x02e\x02" + broken)
 
 
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (b"\x02", 1),
+        (b"\x82\x80\x00", 1),
+        (b"\xfe" + b"\xff" * 8 + b"\x01", 2**63 - 1),
+        (b"\xff" * 9 + b"\x01", -(2**63)),
+        (b"\xff" * 9 + b"\x02", None),
+        (b"\x80" * 9 + b"\x7e", None),
+        (b"\x80" * 10 + b"\x00", None),
+        (b"\x80" * 40, None),
+    ],
+)
+def test_a_number_has_64_bits(number: bytes, expected: int | None) -> None:
+    """Of a longer one fastavro keeps what happens to be left."""
+    decoder = Decoder(Encoding.RAW, SCHEMA)
+    value = b"\x02i\x02e" + number + bytes(11)
+    if expected is None:
+        with pytest.raises(Undecodable, match="corrupt"):
+            decoder.decode(value)
+    else:
+        assert decoder.decode(value)["event_time"] == expected
+
+
+@pytest.mark.parametrize("length", [b"\x01", b"\x05", b"\x81\x00", b"\x83\x01", b"\x85\x80\x01"])
+@pytest.mark.parametrize("skipped", [False, True], ids=["read", "skipped"])
+def test_a_negative_length_is_undecodable(length: bytes, skipped: bool) -> None:  # noqa: FBT001  a case
+    """It must not pass for the length it has without its sign."""
+    extra = [{"name": "extra", "type": "string"}] if skipped else []
+    schema = record_of() | {"fields": extra + SCHEMA["fields"][:3]}
+    decoder = Decoder(Encoding.RAW, SCHEMA, [schema])
+    end = b"\x02i\x02e\x02" if skipped else b"\x02e\x02"
+    for size in range(300):
+        with pytest.raises(Undecodable):
+            decoder.decode(length + b"a" * size + end)
+
+
 EVIL = [
     "'] = 1; raise SystemExit #",
     'a"""\nraise SystemExit\n"""',
@@ -214,11 +251,13 @@ def arrays(depth: int) -> Any:
 
 
 def nested(depth: int) -> Any:
-    """Nullable records in nullable records."""
-    if not depth:
-        return "string"
-    inside = {"name": "f", "type": ["null", nested(depth - 1)]}
-    return {"type": "record", "name": f"R{depth}", "fields": [inside]}
+    """Nullable records in each other, five blocks each."""
+    inside: Any = "string"
+    for level in range(depth):
+        fields = [{"name": f"f{n}", "type": ["null", "long"]} for n in range(32)]
+        fields[-1]["type"] = ["null", inside]
+        inside = {"type": "record", "name": f"R{level}", "fields": fields}
+    return inside
 
 
 def branching(count: int) -> Any:
@@ -231,7 +270,7 @@ def branching(count: int) -> Any:
     [
         (record_of(*["string"] * (MAX_LINES // 4)), record_of(*["string"] * (MAX_LINES // 3))),
         (record_of(arrays(MAX_LOOPS)), record_of(arrays(MAX_LOOPS + 1))),
-        (record_of(nested(MAX_DEPTH - 2)), record_of(nested(MAX_DEPTH - 1))),
+        (record_of(nested(MAX_DEPTH // 5 - 1)), record_of(nested(MAX_DEPTH // 5))),
         (record_of(branching(MAX_BRANCHES)), record_of(branching(MAX_BRANCHES + 1))),
     ],
     ids=["lines", "loops", "depth", "branches"],
@@ -254,7 +293,7 @@ def _smallest(type_: Any) -> Any:
         return "a"
     if isinstance(type_, str):
         return ""
-    return [] if type_["type"] == "array" else {"f": None}
+    return [] if type_["type"] == "array" else dict.fromkeys(f["name"] for f in type_["fields"])
 
 
 @pytest.mark.parametrize(
