@@ -68,6 +68,8 @@ _url_parts = re.compile(
     re.DOTALL,
 ).fullmatch
 _user_info = re.compile(r".*(?:@|%40)", re.DOTALL)
+# Percent-encoded characters that would make more of an address than it seems: @ ; = ? & % #
+_hides_structure = re.compile(r"%(?:40|3[BDFbdf]|2[356])").search
 _separators = re.compile(r"([&;])")
 _inner_separators = re.compile(r"[?&;#]")
 
@@ -91,10 +93,12 @@ def holds_address(text: str) -> bool:
 
 
 def is_personal(name: str, value: object) -> bool:
-    """Whether a custom property's name says that its value identifies a person.
+    """Whether a name, of a parameter or custom property, says that its value identifies a person.
 
     A boolean identifies nobody, whatever its name: `accepts_email`.
     """
+    if holds_address(name):
+        return True
     meaning = _meaning(name[-_NAME_CHARS:])
     if meaning is _NOTHING or isinstance(value, bool):
         return False
@@ -110,16 +114,18 @@ def without_personal(url: str) -> str:
     An address of which nothing is to be taken out comes back as the same object; nothing may be
     left of one that was an e-mail address and no page's.
     """
-    if "@" in url or "%" in url or "#" in url or ";" in url:
+    if "@" in url or len(url) > _USUAL_CHARS or ("%" in url and _hides_structure(url)):
         return _without_personal(url)
-    _, mark, query = url.partition("?")
-    if not mark:
+    if "=" not in url:
         return url
-    # As most addresses are: a few parameters, nothing encoded. Only their names can tell.
-    if "?" in query or len(query) > _USUAL_CHARS:
+    path, _, query = url.partition("?")
+    if "#" in path:
         return _without_personal(url)
-    for parameter in query.split("&"):
-        if _meaning(parameter.partition("=")[0]) is not _NOTHING:
+    # As most addresses are: a few parameters of which only the names can tell.
+    fields = query.split("=")
+    fields.pop()
+    for field in fields:
+        if _meaning(field.rpartition("&")[2]) is not _NOTHING:
             return _without_personal(url)
     return url
 
@@ -193,9 +199,9 @@ def _has_digits(value: str) -> bool:
 @lru_cache(maxsize=_REMEMBERED_NAMES)
 def _meaning(name: str) -> _Meaning:
     """What a name says, remembered for the few names that most events share."""
-    if holds_address(name):
-        return _Meaning.PERSONAL
-    words = [word.lower() for word in _words(_decoded(name))]
+    # Of what a hurried caller cut out of an address, the name is what follows the last separator.
+    name = _inner_separators.split(_decoded(name))[-1]
+    words = [word.lower() for word in _words(name)]
     while len(words) > 1 and (words[-1].isdecimal() or words[-1] in _QUALIFIERS):
         words.pop()
     joined = "".join(words)

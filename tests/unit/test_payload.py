@@ -321,6 +321,42 @@ def test_the_events_test_code_wins(
             id="personal data under a custom name",
         ),
         pytest.param(
+            {"custom": {"customer_email": "x", "user_phone": 4917139, "accepts_email": True}},
+            {"accepts_email": True},
+            ["custom"],
+            id="personal data under a longer custom name",
+        ),
+        pytest.param(
+            {"custom": {"note": "call jane@mail.example", "jane@mail.example": 1, "plan": "pro"}},
+            {"plan": "pro"},
+            ["custom", "custom"],
+            id="an e-mail address in a custom text, and as a name",
+        ),
+        pytest.param(
+            {"custom": {"landing": "https://a.example/?phone=1&b=2", "from": "mailto://a@b.de"}},
+            {"landing": "https://a.example/?b=2", "from": "mailto://b.de"},
+            ["custom"],
+            id="personal data in a page's address",
+        ),
+        pytest.param(
+            {"search_string": "jane@mail.example", "description": "for jane%40mail.example"},
+            {},
+            ["search_string", "description"],
+            id="texts with an e-mail address",
+        ),
+        pytest.param(
+            {"order_id": "jane@mail.example", "search_string": "mugs @ 50% off"},
+            {"order_id": "jane@mail.example", "search_string": "mugs @ 50% off"},
+            [],
+            id="ids stay as they are",
+        ),
+        pytest.param(
+            {"contents": [{"content_id": "a@b.example", "content_name": "For jane@b.example"}]},
+            {"contents": [{"content_id": "a@b.example"}]},
+            ["contents"],
+            id="an item named after a person",
+        ),
+        pytest.param(
             {"custom": {"ad_user_data": "GRANTED"}},
             {},
             ["custom"],
@@ -441,6 +477,64 @@ def test_equal_match_keys_are_one_object() -> None:
     assert isinstance(first, Mapped)
     assert isinstance(second, Mapped)
     assert first.match_keys is second.match_keys
+
+
+def test_page_addresses_go_without_personal_data() -> None:
+    """Both of them, with a warning that does not repeat it; the click id is still read."""
+    page = {
+        "url": "https://s.example/?email=jane@mail.example&ttclid=E.1&utm_medium=email",
+        "referrer": "https://s.example/?em=x#top",
+    }
+    found = mapped(event(page=page))
+    element = orjson.loads(found.body)
+    assert element["page"] == {
+        "url": "https://s.example/?ttclid=E.1&utm_medium=email",
+        "referrer": "https://s.example/#top",
+    }
+    assert element["user"] == {"ttclid": "E.1"}
+    assert [warning.field for warning in found.warnings] == ["page.url", "page.referrer"]
+    assert "jane" not in repr(found.warnings)
+
+
+def test_what_is_only_an_e_mail_address_is_no_page() -> None:
+    """A referrer is left out, an event without an address of its page refused."""
+    found = mapped(event(page={"url": "https://s.example/", "referrer": "mailto:jane@s.example"}))
+    assert orjson.loads(found.body)["page"] == {"url": "https://s.example/"}
+    assert [warning.field for warning in found.warnings] == ["page.referrer"]
+    refused = outcome(event(page={"url": "mailto:jane@s.example"}))
+    assert isinstance(refused, Refused)
+    assert (refused.reason, refused.field) == (Reason.INVALID, "page.url")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.from_regex(
+        r"[a-z0-9][a-z0-9._+-]{0,8}[a-z0-9]@[a-z]{2,8}\.(example|co\.uk)", fullmatch=True
+    ),
+    st.text("abc @:/?&=#", max_size=4),
+    st.sampled_from(["GRANTED", "DENIED"]),
+)
+def test_no_e_mail_address_of_the_person_is_in_the_body(
+    email: str, around: str, answer: str
+) -> None:
+    """Wherever a producer put it, with or without consent, and TikTok takes what remains."""
+    text = f"{around} {email} {around}"
+    found = mapped(
+        event(
+            page={"url": f"https://s.example/?q={text}&b=2", "referrer": f"https://{text}/"},
+            user={"email": email, "external_id": email, "first_name": email},
+            properties={
+                "search_string": text,
+                "description": text,
+                "contents": [{"content_id": "sku", "content_name": text, "brand": text}],
+                "custom": {"note": text, "page": f"https://s.example/{text}", email: 1},
+            },
+            consent={"marketing": "GRANTED", "ad_user_data": answer},
+        )
+    )
+    assert email.encode() not in found.body
+    request = {"event_source": "web", "event_source_id": "P", "data": [orjson.loads(found.body)]}
+    assert check_request(request) is None
 
 
 RULES = st.builds(
