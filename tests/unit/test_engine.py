@@ -510,7 +510,7 @@ def test_what_is_settled_above_the_committed_offset_is_not_done_again_after_a_re
     before.read()
     before.run(5.0)
     outcomes = Counter(item.record.offset for item in before.settled)
-    assert outcomes == {offset: 1 for offset in range(5)}
+    assert outcomes == dict.fromkeys(range(5), 1)
     assert before.group_offset() == 5
 
 
@@ -530,5 +530,5 @@ def test_settled_spans_survive_a_second_restart_before_they_are_reached() -> Non
     world.take_over()
     world.read()
     world.run(5.0)
-    assert Counter(item.record.offset for item in world.settled) == {n: 1 for n in range(12)}
+    assert Counter(item.record.offset for item in world.settled) == dict.fromkeys(range(12), 1)
     assert world.group_offset() == 12
