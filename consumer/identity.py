@@ -7,12 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import phonenumbers
 
 from consumer import normalise
 from consumer.event import FieldWarning
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 PERSONAL_FIELDS = frozenset(
     {"email", "phone", "external_id", "first_name", "last_name", "zip_code"}
@@ -37,7 +43,14 @@ MATCH_KEYS = (
 """What TikTok matches a person by, in the order it is reported."""
 
 CACHED_DIGESTS = 32_768
+"""Phone numbers remembered with their digests: parsing one costs more than all else of an event."""
+
+CACHED_PERSONS = 8_192
+"""User records remembered with what is sent for them: the events of one visit carry the same."""
+
 _CACHED_KEY_CHARS = 64
+_CACHED_PERSON_CHARS = 1_024
+"""Longer inputs are not usual and not remembered, so that memory is bounded in bytes, too."""
 
 Form = Callable[[str, dict[str, Any]], str | None]
 """A field's value (never blank) and the whole user record to what is sent, None if unusable."""
@@ -66,48 +79,48 @@ class IdentityRules:
 class Identified(NamedTuple):
     """`user` as it is sent, the paths that consent took out, and what could not be right."""
 
-    user: dict[str, str | list[str]]
+    user: Mapping[str, str | list[str]]
     removed: tuple[str, ...]
-    warnings: list[FieldWarning]
+    warnings: tuple[FieldWarning, ...]
 
 
-class RecentDigests:
-    """A bounded memory of digests by plain value, for values that are costly to normalise.
+class Recent(Generic[Key, Value]):
+    """A bounded memory of results by their plain input, for what is costly to work out.
 
     Two generations of half the bound each: when the newer is full the older is forgotten, so the
-    cost is even and what is used often stays. An empty string stands for an unusable value. Its
-    `repr` tells sizes only.
+    cost is even and what is used often stays. Its `repr` tells sizes only.
     """
 
     __slots__ = ("_half", "_newer", "_older")
 
     def __init__(self, limit: int) -> None:
         self._half = limit // 2
-        self._newer: dict[str, str] = {}
-        self._older: dict[str, str] = {}
+        self._newer: dict[Key, Value] = {}
+        self._older: dict[Key, Value] = {}
 
-    def get(self, value: str) -> str | None:
-        """The digest remembered for a value, None where there is none."""
-        digest = self._newer.get(value)
-        if digest is None:
-            digest = self._older.get(value)
-            if digest is not None:
-                self.put(value, digest)
-        return digest
+    def get(self, key: Key) -> Value | None:
+        """What is remembered for an input, None where there is nothing."""
+        value = self._newer.get(key)
+        if value is None:
+            value = self._older.get(key)
+            if value is not None:
+                self.put(key, value)
+        return value
 
-    def put(self, value: str, digest: str) -> None:
-        """Remember a digest; values too long to be usual are not kept, so memory is bounded."""
-        if len(value) > _CACHED_KEY_CHARS:
-            return
+    def put(self, key: Key, value: Value) -> None:
+        """Remembers a result."""
         if len(self._newer) >= self._half:
             self._older, self._newer = self._newer, {}
-        self._newer[value] = digest
+        self._newer[key] = value
 
     def __len__(self) -> int:
         return len(self._newer) + len(self._older)
 
     def __repr__(self) -> str:
-        return f"<RecentDigests {len(self)} of at most {2 * self._half}>"
+        return f"<Recent {len(self)} of at most {2 * self._half}>"
+
+
+_NOBODY = Identified({}, (), ())
 
 
 class _Field(NamedTuple):
@@ -123,7 +136,9 @@ class Identity:
 
     def __init__(self, rules: IdentityRules) -> None:
         self._region = rules.default_phone_region
-        self._phones = RecentDigests(CACHED_DIGESTS)
+        # An empty string stands for a number that is unusable.
+        self._phones: Recent[str, str] = Recent(CACHED_DIGESTS)
+        self._persons: Recent[tuple[Any, ...], Identified] = Recent(CACHED_PERSONS)
         lower = rules.lowercase_external_id
         external_id = normalise.lower_external_id if lower else normalise.external_id
         # None sends a value as it is: TikTok compares click ids, cookies and agents literally.
@@ -149,18 +164,34 @@ class Identity:
 
         The click id of the page's address stands in where the event brings none of its own.
         """
-        found = Identified({}, (), []) if user is None else _identify(self._web, user, strip=strip)
+        found = self._person(user, strip=strip)
         if "ttclid=" in page_url and "ttclid" not in found.user:
             ttclid = normalise.click_id(page_url)
             if ttclid:
-                found.user["ttclid"] = ttclid
+                return found._replace(user={**found.user, "ttclid": ttclid})
         return found
+
+    def _person(self, user: dict[str, Any] | None, *, strip: bool) -> Identified:
+        """The identifiers of a record; events of one visit come with the same ones."""
+        if user is None:
+            return _NOBODY
+        key = (strip, *user.values())
+        try:
+            known = self._persons.get(key)
+        except TypeError:  # several values for one field: a list has no hash
+            return _identify(self._web, user, strip=strip)
+        if known is None:
+            known = _identify(self._web, user, strip=strip)
+            if sum(len(value) for value in user.values() if value) <= _CACHED_PERSON_CHARS:
+                self._persons.put(key, known)
+        return known
 
     def _phone(self, value: str, _user: dict[str, Any]) -> str | None:
         digest = self._phones.get(value)
         if digest is None:
             digest = normalise.phone(value, self._region)
-            self._phones.put(value, digest)
+            if len(value) <= _CACHED_KEY_CHARS:
+                self._phones.put(value, digest)
         return digest or None
 
 
@@ -196,7 +227,7 @@ def _identify(fields: tuple[_Field, ...], user: dict[str, Any], *, strip: bool) 
                 warnings.append(warning)
             else:
                 sent[name] = usable
-    return Identified(sent, removed, warnings)
+    return Identified(sent, removed, tuple(warnings))
 
 
 def _several(

@@ -28,7 +28,7 @@ from consumer.personal import without_personal
 from consumer.properties import Properties
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 SUPPORTED_SOURCES = frozenset({EventSource.WEB})
 """The event sources that `Mapper` can map; a configuration with another is refused by it."""
@@ -101,10 +101,10 @@ class Mapper:
         if page is None:
             return _NO_URL
         # The click id is read from the address as it came.
-        user, removed, warnings = self._identity.web(
+        user, removed, unusable = self._identity.web(
             event["user"], event["page"]["url"], strip=consent.strip_user_data
         )
-        warnings += cleaned
+        warnings = [*unusable, *cleaned]
         limited = consent.limited_data_use
         if limited and "ip" not in user:
             return _NO_IP
@@ -175,7 +175,7 @@ def _element(
     name: str,
     page: dict[str, str],
     *,
-    user: dict[str, Any],
+    user: Mapping[str, Any],
     properties: dict[str, Any],
     limited_data_use: bool | None,
 ) -> dict[str, Any]:

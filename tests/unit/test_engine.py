@@ -496,7 +496,7 @@ def test_a_settled_record_is_told_before_its_offset_is_committed() -> None:
 
 
 def test_what_is_settled_above_the_committed_offset_is_not_done_again_after_a_restart() -> None:
-    """A slow record holds the offset back; those behind it keep their outcomes through a restart."""
+    """A slow record holds the offset back; those behind it keep their outcomes through one."""
     before = World(answer=lambda request: None if len(request.events) > 1 else ok())
     before.take_over()
     before.append(event("slow-1"), event("slow-2"), None, b"no event", event("later"))
@@ -516,7 +516,7 @@ def test_what_is_settled_above_the_committed_offset_is_not_done_again_after_a_re
 
 def test_settled_spans_survive_a_second_restart_before_they_are_reached() -> None:
     """What the metadata told, and was not read yet, is told again by the next commit."""
-    world = World(answer=lambda request: None)
+    world = World(answer=lambda _request: None)
     world.take_over()
     world.append(event("slow"), *[None] * 5, event("slow, too"), *[None] * 5)
     world.read()

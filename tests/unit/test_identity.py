@@ -15,7 +15,7 @@ from consumer.identity import (
     Identified,
     Identity,
     IdentityRules,
-    RecentDigests,
+    Recent,
 )
 from tests.support.events import event
 
@@ -86,7 +86,7 @@ def identify(
 def test_a_value_is_sent_in_tiktoks_form(field: str, value: str, sent: str) -> None:
     """TikTok's own examples, and the cases that other clients get wrong."""
     found = identify(**{field: value})
-    assert found == Identified({field: sent}, (), [])
+    assert found == Identified({field: sent}, (), ())
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_an_unusable_value_is_left_out_with_a_warning(field: str, value: str) ->
 def test_a_blank_value_is_absent(blank: str | None) -> None:
     """Nothing was said, so nothing is sent and nobody is warned."""
     user = dict.fromkeys((*MATCH_KEYS, "locale"), blank)
-    assert identify(**user) == Identified({}, (), [])
+    assert identify(**user) == Identified({}, (), ())
 
 
 def test_a_number_without_plus_is_read_in_the_default_region() -> None:
@@ -200,7 +200,7 @@ def test_stripping_takes_out_what_names_the_person_and_says_so() -> None:
     found = identify(strip=True, **user)
     assert found.user.keys() == {*MATCH_KEYS, "locale"} - PERSONAL_FIELDS
     assert set(found.removed) == {f"user.{name}" for name in PERSONAL_FIELDS}
-    assert found.warnings == []
+    assert found.warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -255,23 +255,45 @@ def test_digests_are_not_hashed_again(text: str, field: str) -> None:
 
 
 def test_the_memory_of_digests_is_bounded_and_keeps_what_is_used() -> None:
-    """Old entries go, a value in use stays, and a giant value is never kept."""
-    recent = RecentDigests(10)
+    """Old entries go, a value in use stays."""
+    recent: Recent[str, str] = Recent(10)
     recent.put("often", "digest")
-    recent.put("x" * 1000, "digest")
     for number in range(100):
         recent.put(str(number), "digest")
         assert recent.get("often") == "digest"
     assert len(recent) <= 10
     assert recent.get("0") is None
-    assert recent.get("x" * 1000) is None
 
 
 def test_the_memory_of_digests_shows_no_content() -> None:
     """A repr may end up in a log."""
-    recent = RecentDigests(10)
+    recent: Recent[str, str] = Recent(10)
     recent.put("+12133734253", PHONE)
-    assert repr(recent) == "<RecentDigests 1 of at most 10>"
+    assert repr(recent) == "<Recent 1 of at most 10>"
+
+
+def test_a_person_seen_before_is_identified_alike_and_never_changed() -> None:
+    """Every record of a visit gets its own click id; the remembered one stays as it was."""
+    identity = Identity(IdentityRules())
+    user = event(user={"email": "jane@example.com", "phone": "+12133734253"})["user"]
+    first = identity.web(user, URL, strip=False)
+    with_click = identity.web(user, f"{URL}?ttclid=E.C.P.1", strip=False)
+    again = identity.web(user, URL, strip=False)
+    assert again == first
+    assert with_click.user == {**first.user, "ttclid": "E.C.P.1"}
+    stripped = identity.web(user, URL, strip=True)
+    assert stripped.user == {}
+    assert stripped.removed == ("user.email", "user.phone")
+
+
+def test_a_giant_value_is_not_remembered() -> None:
+    """The memory is bounded in bytes: what is longer than usual is worked out anew."""
+    identity = Identity(IdentityRules())
+    user = event(user={"user_agent": "x" * 100_000, "phone": "1" * 1000})["user"]
+    for _ in range(2):
+        assert identity.web(user, URL, strip=False).user == {"user_agent": "x" * 100_000}
+    assert "0 of at most" in repr(identity._persons)
+    assert "0 of at most" in repr(identity._phones)
 
 
 def test_an_unusable_phone_is_remembered_as_such() -> None:
