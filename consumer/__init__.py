@@ -24,6 +24,7 @@ The modules in the order in which an event meets them:
       deadletter    the original and why it was refused
       offsets       what may be committed (commits: when; commit_metadata: what is done above it)
       again         what failed and is tried again later
+      handover      partitions on their way to another member
       messages      what the engine and the world tell each other
     pipeline      the engine's actions as I/O, the world's answers as its inputs
     client        requests to TikTok (tokens: who may)

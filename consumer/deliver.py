@@ -177,10 +177,10 @@ class Delivery:
         for item in [item for item in self._withdrawn if item.owner in owners]:
             del self._withdrawn[item]
 
-    def stuck(self, deadline: float, now: Instant) -> Iterator[Item]:
+    def stuck(self, deadline: float, now: float) -> Iterator[Item]:
         """The events that cannot be sent before `deadline` (seconds), whatever happens until."""
         for queue in self.queues.values():
-            shut = queue.gates.in_flight == 0 and queue.gates.ready_at(now.mono) > deadline
+            shut = queue.gates.in_flight == 0 and queue.gates.ready_at(now) > deadline
             for at, _, batch in queue.retrying:
                 if shut or at > deadline:
                     yield from batch.items

@@ -9,13 +9,10 @@ same engine runs in production and under a simulated world. One thread drives it
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from consumer.again import Again
-from consumer.commit_metadata import Span, decode
 from consumer.commits import Commits
 from consumer.consent import strictest
 from consumer.dedup import within_window
@@ -30,6 +27,7 @@ from consumer.event import (
     TopicPartition,
     TraceIds,
 )
+from consumer.handover import HandOver, HandOvers
 from consumer.intake import Intake, SchemaNeeded
 from consumer.limits import InFlight, Random, RetryPolicy
 from consumer.messages import (
@@ -47,7 +45,7 @@ from consumer.messages import (
     Send,
     Settled,
 )
-from consumer.offsets import CommitOffset, Partition
+from consumer.offsets import Partition
 from consumer.schema_wait import MOST_WAITING, SchemaWaits
 from consumer.settle import STORE_FAILED, Settlement
 
@@ -65,7 +63,6 @@ SCHEMAS_MISSING = "schemas_missing"
 
 _POSITION, _SCHEMAS = 0, -1
 """Handles count from 1; these stand for a partition's position and for its missing schemas."""
-_DRAIN_LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +75,6 @@ class EngineSettings:
     commit_interval: float = 1.0
     patience: RetryPolicy = field(default_factory=lambda: RetryPolicy(0.25, 15.0))
     """Pauses between tries of what is ours to get done: the store, dead letters."""
-
-
-@dataclass(slots=True, eq=False)
-class _Revocation:
-    """Partitions that are to be handed over together, by a deadline (seconds)."""
-
-    partitions: list[Partition]
-    deadline: float
-    handle: int
 
 
 class Engine:
@@ -120,8 +108,7 @@ class Engine:
         self._look_ups: dict[int, tuple[LookUp, list[Item]]] = {}
         self._again = Again(settings.patience, rng)
         self._commits = Commits(settings.commit_interval)
-        self._revocations: list[_Revocation] = []
-        self._drain_look_at = math.inf
+        self._hand_overs = HandOvers(self._stuck)
         self._actions: list[Action] = []
 
     # Assignment
@@ -129,7 +116,7 @@ class Engine:
     def assigned(self, assigned: Iterable[AssignedPartition], now: Instant) -> list[Action]:
         """These partitions are ours now, each from its position on."""
         for one in assigned:
-            partition = _taken_over(one)
+            partition = Partition.taken_over(one)
             if one.hold is not None:
                 partition.hold(one.hold, _POSITION)
                 self._paused.add(partition)  # the source has not begun to read it
@@ -158,8 +145,7 @@ class Engine:
         for partition in partitions:
             partition.draining = True
         self.delivery.flush()
-        self._revocations.append(_Revocation(partitions, deadline, handle))
-        self._drain_look_at = now.mono
+        self._hand_overs.begin(HandOver(partitions, deadline, handle), now.mono)
         return self._after(now)
 
     def lost(self, tps: Iterable[TopicPartition], now: Instant) -> list[Action]:
@@ -366,7 +352,7 @@ class Engine:
         """When `tick` is due if nothing happens before: seconds, infinity for never."""
         return min(
             self.delivery.wake_at(now),
-            self._drain_look_at,
+            self._hand_overs.wake_at(),
             self._again.wake_at(),
             self._commits.wake_at(self.partitions.values()),
         )
@@ -393,8 +379,11 @@ class Engine:
                 len(settled), sum(len(item.record.value or b"") for item in settled)
             )
             self._actions.append(Settled(settled))
-        if self._revocations:
-            self._hand_over_drained(now)
+        for ended in self._hand_overs.ended(now.mono):
+            partitions = [partition for partition in ended.partitions if partition.active]
+            offsets = {partition.tp: partition.to_commit() for partition in partitions}
+            self._let_go(partitions, now)
+            self._actions.append(Released(offsets, ended.handle))
         if (commit := self._commits.due(self.partitions.values(), now.mono)) is not None:
             self._actions.append(commit)
         self._adjust_flow()
@@ -416,36 +405,8 @@ class Engine:
 
     # Hand-over
 
-    def _hand_over_drained(self, now: Instant) -> None:
-        """Hands over what is drained, and what cannot be drained before its deadline."""
-        waiting = []
-        for revocation in self._revocations:
-            partitions = [p for p in revocation.partitions if p.active]
-            left = any(p.pending for p in partitions)
-            if left and now.mono < revocation.deadline:
-                left = now.mono < self._drain_look_at or self._can_move(revocation, now)
-            else:
-                left = False
-            if left:
-                waiting.append(revocation)
-                continue
-            offsets = {p.tp: p.to_commit() for p in partitions}
-            self._let_go(partitions, now)
-            self._actions.append(Released(offsets, revocation.handle))
-        self._revocations = waiting
-        if now.mono >= self._drain_look_at or not waiting:
-            self._drain_look_at = now.mono + _DRAIN_LOOK_SECONDS if waiting else math.inf
-
-    def _can_move(self, revocation: _Revocation, now: Instant) -> bool:
-        """Whether anything unsettled of these partitions can still settle by the deadline."""
-        stuck: Counter[Partition] = Counter()
-        for item in self._stuck(revocation.deadline, now):
-            stuck[item.owner] += 1
-            for waiter in item.waiters or ():
-                stuck[waiter.owner] += 1
-        return any(len(p.pending) > stuck[p] for p in revocation.partitions if p.active)
-
-    def _stuck(self, deadline: float, now: Instant) -> Iterable[Item]:
+    def _stuck(self, deadline: float, now: float) -> Iterable[Item]:
+        """The items that cannot settle before a deadline, whatever happens until then."""
         yield from self.delivery.stuck(deadline, now)
         for action in self._again.beyond(deadline):
             if isinstance(action, FetchSchema):
@@ -477,15 +438,6 @@ class Engine:
                 len(unsettled), sum(len(item.record.value or b"") for item in unsettled)
             )
             partition.pending = {}
-
-
-def _taken_over(one: AssignedPartition) -> Partition:
-    """A partition with what the commit it comes from tells of it."""
-    committed = None if one.committed is None else CommitOffset(one.committed, one.metadata)
-    settled: Sequence[Span] = ()
-    if one.bound_to is not None and one.committed == one.position:
-        settled = decode(one.metadata, one.position, one.bound_to)
-    return Partition(one.tp, one.position, committed, settled, one.bound_to)
 
 
 def _handle(action: Action) -> int:

@@ -11,12 +11,13 @@ from collections import deque
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
-from consumer.commit_metadata import Span, encode, settled_spans
+from consumer.commit_metadata import Span, decode, encode, settled_spans
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from consumer.event import Item, TopicPartition
+    from consumer.source_events import AssignedPartition
 
 
 class CommitOffset(NamedTuple):
@@ -69,6 +70,15 @@ class Partition:
         self.progressed = committed is None or committed.offset != position
         self.active = True
         self.draining = False
+
+    @classmethod
+    def taken_over(cls, one: AssignedPartition) -> Partition:
+        """A partition just assigned, with what the commit it comes from tells of it."""
+        committed = None if one.committed is None else CommitOffset(one.committed, one.metadata)
+        settled: Iterable[Span] = ()
+        if one.bound_to is not None and one.committed == one.position:
+            settled = decode(one.metadata, one.position, one.bound_to)
+        return cls(one.tp, one.position, committed, settled, one.bound_to)
 
     def __repr__(self) -> str:
         """Coordinates and state."""
