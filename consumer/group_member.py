@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from operator import methodcaller
 from typing import TYPE_CHECKING, Final, cast
 
 from confluent_kafka import Consumer, KafkaException
@@ -349,6 +350,12 @@ class GroupMember:
         return [record for record in records if (record[0], record[1]) in readable]
 
 
+# For a header name that is no UTF-8 the client sets an exception and returns a broken list all the
+# same. A call written out, `message.headers()`, is specialised by the interpreter once it is warm
+# and does not look for that any more; a call made by C code always does.
+_headers_of = methodcaller("headers")
+
+
 def _records(messages: Iterable[Message]) -> tuple[list[Record], list[Message]]:
     """Turn messages into records, and set those aside that carry an error instead."""
     records: list[Record] = []
@@ -360,7 +367,7 @@ def _records(messages: Iterable[Message]) -> tuple[list[Record], list[Message]]:
             errors.append(message)
             continue
         try:
-            headers = message.headers()
+            headers = _headers_of(message)
         except (UnicodeDecodeError, SystemError):
             headers = None  # a name that is no UTF-8: the client cannot tell any of them
         append(

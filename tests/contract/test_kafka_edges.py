@@ -183,12 +183,15 @@ async def test_a_header_name_that_is_no_text_costs_the_headers_and_not_the_sourc
     cluster: Cluster, topic: str
 ) -> None:
     """Anybody may write such a record; it must not end every consumer that comes to it."""
-    cluster.produce(topic, records(topic, 1))
+    # Enough before it that the interpreter has specialised what it runs for every record.
+    cluster.produce(topic, records(topic, 400))
     produce_with_header(cluster.bootstrap_servers, topic, 0, b"odd", b"bad\xff")
     cluster.produce(topic, records(topic, 1))
     async with reading(member(cluster, topic)) as (_, heard):
-        await heard.until(lambda: len(heard.records) == 3)
-    assert [(r.value, r.headers) for r in heard.records] == [(b"v0", ()), (b"odd", ()), (b"v0", ())]
+        await heard.until(lambda: len(heard.records) == 402)
+    assert [r.headers for r in heard.records] == [()] * 402
+    after = [r.value for r in heard.records if r.partition == 0][-2:]
+    assert after == [b"odd", b"v0"]
 
 
 async def test_a_restarted_member_goes_on_where_the_group_had_committed(
