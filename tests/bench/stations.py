@@ -99,7 +99,7 @@ def measure(count: int, folder: Path) -> list[Station]:
 def _table(best: dict[str, float]) -> list[Station]:
     alone = best["decode"] + best["map"] + best["key"] + best["trace"]
     return [
-        Station("decode: fastavro", best["decode"], best["floor: decode"]),
+        Station("decode: Avro", best["decode"], best["floor: decode"]),
         Station("map: route, consent, SHA-256, orjson", best["map"], best["floor: map"]),
         Station("trace: parent, ids, sampling", best["trace"]),
         Station("deduplication key", best["key"]),
