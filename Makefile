@@ -20,7 +20,8 @@ demo: $(VENV)/.ready-to-run
 	@$(BIN)/tiktok-events demo
 
 test: lint
-	$(BIN)/pytest tests/unit tests/contract tests/integration tests/system
+	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/unit
+	$(BIN)/pytest tests/contract tests/integration tests/system
 
 lint: $(VENV)/.ready-to-test
 	$(BIN)/ruff check .
