@@ -108,10 +108,6 @@ class InFlight:
         waiters, item.waiters = item.waiters, None
         return waiters or []
 
-    def is_first(self, item: Item) -> bool:
-        """Whether the item is the one its key's later records wait for."""
-        return self._first.get(item.key) is item
-
     def first(self, key: bytes) -> Item | None:
         """The item on its way with this key."""
         return self._first.get(key)

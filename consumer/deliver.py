@@ -73,7 +73,6 @@ class Delivery:
         draw: Callable[[bool], TraceIds],
         rng: Random,
     ) -> None:
-        self._settings = settings
         self._retry = settings.retry
         self.queues = {d: Queue(d, settings) for d in destinations}
         self._groups: dict[int, list[Queue]] = {}
@@ -88,8 +87,6 @@ class Delivery:
         self._withdrawn: dict[Item, Refused] = {}
         self._sweep_every = min(SWEEP_SECONDS, settings.retry.give_up_after / 10)
         self._sweep_at = -math.inf
-        self.repeats: dict[str, int] = {}
-        """How often events were put up for another attempt, by the cause of the last one."""
 
     # What comes in
 
@@ -258,7 +255,6 @@ class Delivery:
             for item in batch.items:
                 if item.first_unknown_ms is None:
                     item.first_unknown_ms = first_ms
-            self.repeats[verdict.cause] = self.repeats.get(verdict.cause, 0) + len(batch.items)
         heapq.heappush(queue.retrying, (now.mono + pause, next(self._order), batch))
 
     def _close_gates(

@@ -24,7 +24,6 @@ from consumer.event import (
     EventSource,
     Instant,
     Item,
-    Outcome,
     Record,
     TopicPartition,
     TraceIds,
@@ -455,8 +454,3 @@ class World:
             self._group |= offsets
         results = [CommitResult(tp, o.offset, error, retriable=True) for tp, o in offsets.items()]
         return self.engine.committed(results, self.clock.now)
-
-
-def delivered(outcome: str) -> bool:
-    """Whether an outcome of `World.outcomes` is a delivery."""
-    return outcome.startswith(Outcome.DELIVERED.value)

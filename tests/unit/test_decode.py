@@ -16,7 +16,7 @@ from consumer.evolution import fingerprint
 from tests.support import events
 from tests.support.events import SCHEMA, any_event, avro, confluent, event, purchase, single_object
 
-few = settings(max_examples=25, deadline=None)
+few = settings(max_examples=40, deadline=None)
 
 
 def learned(*schemas: Any) -> Decoder:
@@ -209,7 +209,7 @@ def test_what_is_not_in_the_wire_format_is_undecodable(value: bytes) -> None:
         OURS.decode(value)
 
 
-@settings(max_examples=75, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.integers(5, len(confluent(purchase())) - 1),
     st.binary(min_size=1, max_size=10),

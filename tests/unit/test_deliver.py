@@ -264,12 +264,16 @@ def test_maintenance_is_left_in_peace() -> None:
     assert len(world.requests) == 1
 
 
-def test_repeats_are_counted_by_what_left_them_unknown() -> None:
-    """Every event of an attempt with unknown outcome, by the cause."""
+def test_an_attempt_tells_what_left_its_events_unknown() -> None:
+    """Every attempt with unknown outcome is told with its cause and its events, for counting."""
     answers = [TIMEOUT, TIMEOUT, code(50000)]
     world = one_batch(lambda _request: answers.pop() if answers else ok(), 3)
     world.run(60.0)
-    assert world.delivery.repeats == {"timeout": 6, "50000": 3}
+    unknown: Counter[str] = Counter()
+    for attempt in world.attempts:
+        if attempt.verdict == "retry":
+            unknown[attempt.error or str(attempt.code)] += attempt.events
+    assert unknown == {"timeout": 6, "50000": 3}
 
 
 def test_an_item_keeps_its_latest_attempts_and_counts_all() -> None:

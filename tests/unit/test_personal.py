@@ -239,7 +239,7 @@ ANY_URL = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(ANY_URL)
 @example("https://s.example/?a=1;email=x")
 @example("https://s.example/?a=1#name=x")

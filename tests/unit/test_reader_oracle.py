@@ -22,8 +22,8 @@ from tests.support.events import SCHEMA, any_event, avro, event, purchase, value
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-few = settings(max_examples=25, deadline=None)
-many = settings(max_examples=100, deadline=None)
+few = settings(max_examples=40, deadline=None)
+many = settings(max_examples=150, deadline=None)
 
 EVOLUTION = Evolution(SCHEMA)
 
