@@ -67,6 +67,7 @@ def quantile(buckets: Mapping[float, float], share: float, most: float) -> float
         count = buckets[bound]
         if count >= wanted and count > below:
             upper = max(min(bound, most), lower)
-            return lower + (upper - lower) * (wanted - below) / (count - below)
+            guess = lower + (upper - lower) * (wanted - below) / (count - below)
+            return min(guess, upper)  # rounding can take it one step above
         lower, below = bound, count
     return lower

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -353,6 +353,7 @@ def test_the_figures_of_two_runs_add_up() -> None:
     st.floats(0, 1),
     st.floats(0.1, 100),
 )
+@example(counts=[0, 0, 25], one=0.0, other=1.0, most=84.1281601541731)
 @settings(max_examples=60)
 def test_quantiles_rise_and_stay_below_what_is_possible(
     counts: list[int], one: float, other: float, most: float
