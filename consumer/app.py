@@ -14,7 +14,7 @@ import os
 import signal
 import ssl
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from consumer import __version__, compose, logs
 from consumer.admin import Admin
@@ -27,11 +27,13 @@ from consumer.position import Earliest, Latest
 from consumer.registry import BasicAuth, BearerAuth, Registry
 from consumer.source import Source
 from consumer.source_events import SourceSettings, StartTime
+from consumer.state_reader import StateReader
 from consumer.status import WAITING_FOR_GROUP, Status
 from consumer.store import Stores
 from consumer.telemetry import Telemetry
 from consumer.tokens import Tokens
-from consumer.topics import ensure_topics
+from consumer.topic_rules import Spans
+from consumer.topics import TopicKeeper
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
@@ -39,11 +41,15 @@ if TYPE_CHECKING:
     from consumer.config import Config
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 DRAIN_SHARE = 0.7
 """Of `shutdown_timeout`: for settling what is in flight. The rest commits, flushes, leaves."""
 
 SAMPLE_SECONDS = 1.0
+
+TOPICS_SECONDS = 60.0
+"""Between two looks at the program's own topics: a source may have grown."""
 
 BROKER_PAUSE_SECONDS = 2.0
 """Between two questions to a broker that was away at the start."""
@@ -127,7 +133,15 @@ class App:
         )
         emitter = Emitter(self._properties, pipeline.acknowledged, loop)
         source = Source(self._source_settings(drain), pipeline, loop)
-        pipeline.source, pipeline.producer = source, emitter
+        states = StateReader(
+            self._properties,
+            config.kafka.group_id,
+            loop,
+            pipeline.state_read,
+            pipeline.state_unread,
+        )
+        pipeline.source, pipeline.producer, pipeline.state_source = source, emitter, states
+        topics = self._topic_keeper()
         admin = Admin(
             status,
             telemetry.metrics,
@@ -145,13 +159,18 @@ class App:
             stack.push_async_callback(pipeline.close)
             await admin.start()
             stack.push_async_callback(admin.stop)
-            if await _unless_stopped(self._check_topics(status), stop):
+            grown = await _unless_stopped(self._check_topics(topics, status), stop)
+            if grown is not None:
                 emitter.start()
                 stack.push_async_callback(emitter.stop, config.shutdown_timeout * 0.1)
+                states.start()
+                stack.push_async_callback(states.stop, config.shutdown_timeout * 0.1)
+                for topic, partitions in grown:
+                    pipeline.topic_grown(topic, partitions)
                 await source.start()
                 stack.push_async_callback(source.stop, config.shutdown_timeout * 0.9)
-                sampling = asyncio.create_task(_sample(observer))
-                stack.callback(sampling.cancel)
+                for work in (_sample(observer), _keep(topics, pipeline)):
+                    stack.callback(asyncio.create_task(work).cancel)
                 status.not_ready = WAITING_FOR_GROUP
                 _calm_garbage_collector()
                 await asyncio.wait({stop, pipeline.failed}, return_when=asyncio.FIRST_COMPLETED)
@@ -188,21 +207,30 @@ class App:
         return SourceSettings(
             topics=kafka.topics,
             group_id=kafka.group_id,
+            own_topics=self._config.own_topics(),
             properties=self._properties,
             start=start,
             revoke_timeout=drain + self._config.shutdown_timeout * 0.1,
         )
 
-    async def _check_topics(self, status: Status) -> None:
-        """Makes sure of the program's own topics; waits for a broker that is away."""
+    def _topic_keeper(self) -> TopicKeeper:
+        config = self._config
+        return TopicKeeper(
+            self._properties,
+            config.kafka.topics,
+            config.own_topics(),
+            Spans(config.dedup.window, config.longest_max_age),
+            create=config.kafka.create_topics,
+        )
+
+    async def _check_topics(self, topics: TopicKeeper, status: Status) -> list[tuple[str, int]]:
+        """Makes sure of the program's own topics; waits for a broker that is away.
+
+        Returns source topics that have grown while nobody looked, with their partitions now.
+        """
         while True:
             try:
-                problems = await ensure_topics(
-                    self._properties,
-                    self._config.kafka.topics,
-                    compose.dead_letters(self._config).topic_of,
-                    create=self._config.kafka.create_topics,
-                )
+                problems, grown = await topics.ensure()
                 break
             except StartError as error:
                 if not error.passing:
@@ -214,6 +242,7 @@ class App:
             what = "; ".join(f"{problem.topic}: {problem.what}" for problem in problems)
             how = "; ".join(dict.fromkeys(problem.how_to_mend for problem in problems))
             raise StartError(what, how)
+        return [(topic, partitions) for topic, _, partitions in grown]
 
 
 def _calm_garbage_collector() -> None:
@@ -227,21 +256,36 @@ def _calm_garbage_collector() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-async def _unless_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Future[None]) -> bool:
-    """Does a part of the start; false when a signal came before it was done."""
+async def _unless_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Future[None]) -> T | None:
+    """Does a part of the start; None when a signal came before it was done."""
     task = asyncio.create_task(work)
-    await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+    waited: set[asyncio.Future[Any]] = {task, stop}
+    await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
     if not task.done():
         task.cancel()
-        return False
-    task.result()
-    return True
+        return None
+    return task.result()
 
 
 async def _sample(observer: Observer) -> None:
     while True:
         observer.sample()
         await asyncio.sleep(SAMPLE_SECONDS)
+
+
+async def _keep(topics: TopicKeeper, pipeline: Pipeline) -> None:
+    """Extends the program's own topics while their sources grow."""
+    while True:
+        await asyncio.sleep(TOPICS_SECONDS)
+        try:
+            problems, grown = await topics.ensure()
+        except StartError as error:
+            logger.warning("own topics were not looked at: %s", error)
+            continue
+        for problem in problems:
+            logger.error("%s", problem)
+        for topic, _, partitions in grown:
+            pipeline.topic_grown(topic, partitions)
 
 
 def _stop_signals(loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:

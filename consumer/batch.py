@@ -30,13 +30,15 @@ class Batch:
     """Events that go in one request, in the order they came.
 
     `failures` counts attempts that ended in a retry, so back-off grows; a part of a split batch
-    starts again at 0, because it is a new request to TikTok.
+    starts again at 0, because it is a new request to TikTok. `doubted`: the memory of one of its
+    partitions was in question meanwhile, so its events are looked up again before they are sent.
     """
 
     destination: Destination
     test_event_code: str | None
     items: list[Item]
     failures: int = 0
+    doubted: bool = False
 
     def halves(self) -> tuple[Batch, Batch]:
         """Two new batches, for finding a guilty event by bisection."""
@@ -45,7 +47,7 @@ class Batch:
 
     def part(self, items: list[Item]) -> Batch:
         """A new batch of some of these events."""
-        return Batch(self.destination, self.test_event_code, items)
+        return Batch(self.destination, self.test_event_code, items, doubted=self.doubted)
 
 
 class Lane:

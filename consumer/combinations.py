@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from phonenumbers import SUPPORTED_REGIONS
 
 from consumer.kafka_properties import FORBIDDEN_PROPERTIES
+from consumer.lease import margin_seconds
 from consumer.payload import SUPPORTED_SOURCES
+from consumer.topic_combinations import Finding, topic_findings
 from consumer.units import format_duration, format_size
 
 if TYPE_CHECKING:
@@ -25,20 +27,10 @@ if TYPE_CHECKING:
     from consumer.settings import Config
 
 
-class Finding(NamedTuple):
-    """A rule that does not hold.
-
-    `path` is the key to change; `looked_at` are the other keys the rule read.
-    """
-
-    path: Path
-    message: str
-    looked_at: tuple[Path, ...] = ()
-
-
 def findings(config: Config) -> Iterator[Finding]:
     """Everything that is impossible or not possible yet, in the order of the file."""
     yield from _kafka(config)
+    yield from topic_findings(config)
     yield from _schema(config)
     yield from _destinations(config)
     yield from _tiktok(config)
@@ -59,40 +51,9 @@ def _kafka(config: Config) -> Iterator[Finding]:
             yield Finding(path, "must be a whole number of milliseconds")
         elif name == "group.protocol" and value.lower() not in ("classic", "consumer"):
             yield Finding(path, "must be classic or consumer")
-    seen: set[str] = set()
-    for index, topic in enumerate(kafka.topics):
-        path = ("kafka", "topics", index)
-        problem = _topic_problem(topic, seen, _dead_letter_topics(config))
-        seen.add(topic)
-        if problem:
-            yield Finding(path, problem, (("dead_letter", "topic"),))
 
 
 _MILLISECONDS = frozenset({"session.timeout.ms", "max.poll.interval.ms"})
-
-
-def _dead_letter_topics(config: Config) -> set[str]:
-    if config.dead_letter.topic:
-        return {config.dead_letter.topic}
-    return {f"{topic}.dlq" for topic in config.kafka.topics if not topic.startswith("^")}
-
-
-def _topic_problem(topic: str, seen: set[str], own: set[str]) -> str | None:
-    if topic in seen:
-        return "is listed twice"
-    if not topic.startswith("^"):
-        if not re.fullmatch(r"[a-zA-Z0-9._-]{1,249}", topic):
-            return "is no topic name: letters, digits, dot, dash and underscore, at most 249"
-        matches = topic in own
-    else:
-        try:
-            pattern = re.compile(topic)
-        except re.error:
-            return "is no regular expression"
-        matches = any(pattern.match(name) for name in own)
-    if matches:
-        return "matches this program's own dead-letter topic, which would be read as a source"
-    return None
 
 
 def _schema(config: Config) -> Iterator[Finding]:
@@ -241,15 +202,8 @@ def _times(config: Config) -> Iterator[Finding]:
             (("retry", "max"),),
         )
     session = config.kafka.session_timeout
-    if session is not None and config.lease(session) <= 0:
-        yield Finding(
-            ("tiktok", "timeout"),
-            f"leaves no time to start a request: the group's session time-out "
-            f"({format_duration(session)}) less this and a safety margin "
-            f"({format_duration(max(session / 10, 1))}) must be positive; shorten it or raise "
-            "session.timeout.ms in kafka.properties",
-            (("kafka", "properties", "session.timeout.ms"),),
-        )
+    if session is not None:
+        yield from lease_findings(config, session)
     poll = config.kafka.max_poll_interval
     if config.shutdown_timeout >= poll:
         yield Finding(
@@ -258,12 +212,31 @@ def _times(config: Config) -> Iterator[Finding]:
             "partitions away before a hand-over ends",
             (("kafka", "properties", "max.poll.interval.ms"),),
         )
-    if session is not None and config.kafka.commit_interval >= session / 3:
+
+
+def lease_findings(config: Config, session_timeout: float) -> Iterator[Finding]:
+    """What leaves no time to send anything, given the group's session time-out in seconds.
+
+    Under KIP-848 the broker tells that, and only while the consumer runs.
+    """
+    told = format_duration(session_timeout)
+    looked_at: tuple[Path, ...] = (("kafka", "properties", "session.timeout.ms"),)
+    lease = config.lease(session_timeout)
+    if lease <= 0:
+        yield Finding(
+            ("tiktok", "timeout"),
+            f"leaves no time to start a request: the group's session time-out ({told}) less this "
+            f"and a safety margin ({format_duration(margin_seconds(session_timeout))}) must be "
+            "positive; shorten it or raise the session time-out",
+            looked_at,
+        )
+    elif config.kafka.commit_interval > lease / 2:
         yield Finding(
             ("kafka", "commit_interval"),
-            f"must be below a third of the group's session time-out ({format_duration(session)}): "
-            "commits prove that this process still owns its partitions",
-            (("kafka", "properties", "session.timeout.ms"),),
+            f"must be at most half of {format_duration(lease)}, for which a commit proves that "
+            f"this process still owns its partitions (the group's session time-out, {told}, less "
+            "tiktok.timeout and a safety margin)",
+            (*looked_at, ("tiktok", "timeout")),
         )
 
 
@@ -276,9 +249,7 @@ def _identity(config: Config) -> Iterator[Finding]:
 def _not_built(config: Config) -> Iterator[Finding]:
     """Keys of the contract whose part is not there yet: refused, never silently ignored."""
     later: tuple[tuple[Path, object, str], ...] = (
-        (("dedup", "state_topic"), config.dedup.state_topic, "marks are kept on this machine"),
         (("dedup", "rekey"), config.dedup.rekey, "duplicates must share a partition"),
-        (("retry_topic",), config.retry_topic, "waiting events stay in memory"),
         (("dead_letter", "max_ratio"), config.dead_letter.max_ratio, "dead letters never stop it"),
         (("receipts", "topic"), config.receipts.topic, "no receipts are written"),
         (("workers",), config.workers > 1, "start more processes with the same group instead"),

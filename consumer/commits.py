@@ -1,12 +1,14 @@
 """When offsets are committed, and what became of it.
 
 One commit is in the air at a time. A failed one (a rebalance, say) leaves its partitions to the
-next; one that is never answered is given up after a while.
+next; one that is not answered in time is made again. A successful one proves that this process
+was a member of the group when it was asked for.
 """
 
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import TYPE_CHECKING
 
 from consumer.messages import Commit
@@ -18,61 +20,89 @@ if TYPE_CHECKING:
     from consumer.offsets import CommitOffset, Partition
     from consumer.source_events import CommitResult
 
-ANSWER_LOST_SECONDS = 60.0
+ANSWER_SECONDS = 15.0
 """After this long without an answer a commit is made again."""
 
 
 class Commits:
     """The commits of one process, at most every `interval` seconds."""
 
-    def __init__(self, interval: float) -> None:
+    def __init__(self, interval: float, answer_within: float = ANSWER_SECONDS) -> None:
         self._interval = interval
+        self._answer_within = answer_within
         self._next_at = -math.inf
         self._asked_at: float | None = None
+        self._requests: dict[TopicPartition, deque[float]] = {}
         self._asked: dict[TopicPartition, tuple[Partition, CommitOffset]] = {}
 
-    def due(self, partitions: Iterable[Partition], now: float) -> Commit | None:
-        """The commit to make now (seconds), if it is time and anything has progressed."""
+    def due(
+        self, partitions: Iterable[Partition], now: float, *, prove: bool = False
+    ) -> Commit | None:
+        """The commit to make now (seconds), if it is time and anything has progressed.
+
+        To `prove` membership also what has not progressed is committed, as it stands.
+        """
         if now < self._next_at:
             return None
         if self._asked_at is not None:
-            if now < self._asked_at + ANSWER_LOST_SECONDS:
+            if now < self._asked_at + self._answer_within:
                 return None
             for unanswered, _ in self._asked.values():
                 unanswered.progressed = True
-        self._next_at = now + self._interval
         self._asked = {
             partition.tp: (partition, offset)
             for partition in partitions
-            if partition.progressed
-            and not partition.draining
-            and (offset := partition.to_commit()) is not None
+            if (prove or (partition.progressed and not partition.draining))
+            and partition.may_commit
+            and (offset := partition.to_commit(repeated=prove)) is not None
         }
         if not self._asked:
+            self._asked_at = None
             return None
-        self._asked_at = now
+        self._asked_at, self._next_at = now, now + self._interval
+        for tp in self._asked:
+            self._requests.setdefault(tp, deque()).append(now)
         return Commit({tp: asked for tp, (_, asked) in self._asked.items()})
 
-    def answered(self, results: Iterable[CommitResult]) -> None:
-        """What became of commits.
+    def answered(self, results: Iterable[CommitResult]) -> float | None:
+        """What became of commits; since when membership is proven by it (seconds), if it is.
 
         Only the answer to the commit that this assignment asked for says anything about it: an
-        earlier assignment's, or one that the source made by itself, changes nothing.
+        earlier assignment's, or one that the source made by itself, changes nothing. Which request
+        an answer belongs to is not told: answers come in the order of the requests, and where one
+        was lost the proof is taken for older than it is, never for younger.
         """
+        proved: float | None = None
         for result in results:
+            requests = self._requests.get(result.tp)
+            requested_at = requests.popleft() if requests else -math.inf
             asked = self._asked.get(result.tp)
             if asked is None or asked[1].offset != result.offset:
                 continue
             del self._asked[result.tp]
             if result.error is None:
                 asked[0].committed = asked[1]
+                proved = max(requested_at, -math.inf if proved is None else proved)
             else:
                 asked[0].progressed = True
         if not self._asked:
             self._asked_at = None
+        return proved
 
-    def wake_at(self, partitions: Iterable[Partition]) -> float:
-        """When `due` has something to do: seconds, infinity for not before an input."""
+    def forget(self, tp: TopicPartition) -> None:
+        """A partition is no longer ours: what is said of its commits concerns nobody."""
+        self._requests.pop(tp, None)
+        self._asked.pop(tp, None)
+        if not self._asked:
+            self._asked_at = None
+
+    def wake_at(self, partitions: Iterable[Partition], prove_at: float) -> float:
+        """When `due` has something to do: seconds, infinity for not before an input.
+
+        Membership is to be proven at `prove_at`.
+        """
         if self._asked_at is not None:
-            return self._asked_at + ANSWER_LOST_SECONDS
-        return self._next_at if any(p.progressed for p in partitions) else math.inf
+            return self._asked_at + self._answer_within
+        if any(p.progressed and p.may_commit and not p.draining for p in partitions):
+            return self._next_at
+        return max(self._next_at, prove_at)

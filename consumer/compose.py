@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import secrets
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -23,14 +24,21 @@ from consumer.errors import ConfigError, Problem
 from consumer.event import ConsentState, Destination
 from consumer.identity import IdentityRules
 from consumer.intake import Intake
+from consumer.lease import takeover_seconds
 from consumer.limits import RetryPolicy
+from consumer.memory import Memory
 from consumer.names import NEWER_EVENT_NAMES, default_event_names
+from consumer.park_choice import ParkingSettings
+from consumer.parking import Parking
 from consumer.payload import Mapper
 from consumer.queues import DeliverySettings
 from consumer.route import Routes
 from consumer.schema_wait import SchemaWaits
 from consumer.schemas import load_schema
+from consumer.settings import DEFAULT_SESSION_TIMEOUT
 from consumer.settle import Settlement
+from consumer.state_log import StateRules
+from consumer.state_records import MEMBER_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,12 +122,16 @@ def engine(
     rng = random.Random()  # noqa: S311  jitter, not a secret
     handles = itertools.count(1)
     values = decoder(config)
+    session_timeout = config.kafka.session_timeout or DEFAULT_SESSION_TIMEOUT
     return Engine(
         EngineSettings(
             window=config.dedup.window,
             max_in_flight_events=config.limits.max_in_flight_events,
             max_in_flight_bytes=config.limits.max_in_flight_bytes,
             commit_interval=config.kafka.commit_interval,
+            session_timeout=session_timeout,
+            request_timeout=config.tiktok.timeout,
+            resend_rewound=config.dedup.on_rewind == "resend",
         ),
         intake=Intake(values, Routes(list(targets), default), _mapper(config), Keys()),
         schemas=SchemaWaits(values, config.schema_.unknown_after),
@@ -144,6 +156,28 @@ def engine(
             rng=rng,
         ),
         settlement=Settlement(dead_letters(config), handles),
+        memory=Memory(
+            config.own_topics(),
+            StateRules(
+                window_ms=int(config.dedup.window * 1000),
+                takeover_wait=takeover_seconds(
+                    session_timeout,
+                    config.tiktok.timeout,
+                    static="group.instance.id" in config.kafka.properties,
+                ),
+            ),
+            secrets.token_bytes(MEMBER_BYTES),
+            handles,
+        ),
+        parking=Parking(
+            ParkingSettings(
+                config.limits.max_in_flight_events,
+                config.limits.max_in_flight_bytes,
+                tail_after=config.retry.max,
+            ),
+            len(targets),
+            handles,
+        ),
         handles=handles,
         begin_trace=begin_trace,
         rng=rng,

@@ -1,7 +1,9 @@
 """Dead letters: the original record byte for byte, and headers that say what happened.
 
 The original's headers come first and stay as they are; ours follow. A reader takes the last
-header of a name, so headers that come back with a replayed record cannot speak for us.
+header of a name, so headers that come back with a replayed record cannot speak for us. An event
+that came by the retry topic leaves no trace of that: its letter names its first source, and the
+headers that parking added are gone.
 The `__connect.errors.*` headers are Kafka Connect's, for tools that know them.
 """
 
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING
 from consumer.messages import Produce
 
 if TYPE_CHECKING:
-    from consumer.event import Headers, Instant, Item, Refused
+    from consumer.event import Headers, Instant, Item, Origin, Record, Refused
 
 DETAIL_BYTES = 1024
 """The longest `dlq.detail`."""
@@ -37,10 +39,10 @@ class DeadLetters:
     def letter(self, item: Item, refused: Refused, handle: int, now: Instant) -> Produce:
         """The dead letter of an item that was refused."""
         record = item.record
-        headers = record.headers + self._headers(item, refused, now)
+        headers = _original_headers(item) + self._headers(item, refused, now)
         return Produce(
             handle,
-            self.topic_of(record.topic),
+            self.topic_of(item.owner.source.tp.topic),
             record.key,
             record.value,
             headers,
@@ -52,22 +54,22 @@ class DeadLetters:
 
         For a broker that refuses the record as too large.
         """
-        original = len(item.record.headers)
+        original = len(_original_headers(item))
         kept = tuple(h for h in letter.headers[original:] if h[0] in _NEEDED)
         return letter._replace(headers=letter.headers[:original] + kept)
 
     def _headers(self, item: Item, refused: Refused, now: Instant) -> Headers:
-        record = item.record
+        source, timestamp = _first_source(item), item.record.timestamp
         detail = _cut(refused.detail, DETAIL_BYTES).decode()
         named: tuple[tuple[str, str | int | None], ...] = (
             ("dlq.version", 1),
             ("dlq.reason", refused.reason.value),
             ("dlq.detail", detail),
             ("dlq.field", refused.field),
-            ("dlq.source.topic", record.topic),
-            ("dlq.source.partition", record.partition),
-            ("dlq.source.offset", record.offset),
-            ("dlq.source.timestamp", record.timestamp if record.timestamp >= 0 else None),
+            ("dlq.source.topic", source.topic),
+            ("dlq.source.partition", source.partition),
+            ("dlq.source.offset", source.offset),
+            ("dlq.source.timestamp", timestamp if timestamp >= 0 else None),
             ("dlq.event_id", item.event_id),
             ("dlq.event", item.event),
             ("dlq.event_source_id", item.event_source_id),
@@ -79,9 +81,9 @@ class DeadLetters:
             ("dlq.consumer", self.consumer),
             ("dlq.replay.count", item.replay_count),
             ("dlq.traceparent", _traceparent(item)),
-            ("__connect.errors.topic", record.topic),
-            ("__connect.errors.partition", record.partition),
-            ("__connect.errors.offset", record.offset),
+            ("__connect.errors.topic", source.topic),
+            ("__connect.errors.partition", source.partition),
+            ("__connect.errors.offset", source.offset),
             ("__connect.errors.exception.message", f"{refused.reason.value}: {detail}"),
         )
         return tuple(
@@ -104,6 +106,15 @@ _NEEDED = frozenset(
 
 
 _LONGEST = {"__connect.errors.exception.message": DETAIL_BYTES + 64}  # the reason stands before it
+
+
+def _first_source(item: Item) -> Record | Origin:
+    """Where the event was read first: never the retry topic, unless nothing else is known."""
+    return item.record if item.origin is None else item.origin
+
+
+def _original_headers(item: Item) -> Headers:
+    return item.record.headers if item.origin is None else item.origin.headers
 
 
 def _cut(text: str, size: int) -> bytes:

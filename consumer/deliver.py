@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from consumer.event import ATTEMPTS_KEPT, Attempt, Destination, Item, Reason, Refused, TraceIds
@@ -48,13 +48,36 @@ class Request(NamedTuple):
         return f"<Request {self.handle} {self.event_source_id} events={len(self.events)}>"
 
 
+class Announce(NamedTuple):
+    """A batch about to be sent in which events are sent for the first time: say so before.
+
+    Answer by `Delivery.announced`, when it can no longer be forgotten.
+    """
+
+    number: int
+    items: Sequence[Item]
+
+
+class Polled(NamedTuple):
+    """What goes now, and what does not: `refused` for good, `unsure` until looked up again."""
+
+    requests: Sequence[Request]
+    announces: Sequence[Announce]
+    refused: Sequence[tuple[Item, Refused]]
+    unsure: Sequence[Item]
+
+
 class Judged(NamedTuple):
-    """What an answer settled: events accepted, and events refused for good."""
+    """What an answer settled: events accepted, and events refused for good.
+
+    TikTok does not have the `cleared` ones: every attempt so far was refused for certain.
+    """
 
     attempt: Attempt
     verdict: Verdict
     accepted: Sequence[Item]
     refused: Sequence[tuple[Item, Refused]]
+    cleared: Sequence[Item] = ()
 
 
 class Delivery:
@@ -84,6 +107,7 @@ class Delivery:
         self._handles = itertools.count(1)
         self._order = itertools.count()
         self._in_air: dict[int, tuple[Batch, Attempt]] = {}
+        self._announcing: dict[int, tuple[Queue, Batch]] = {}
         self._withdrawn: dict[Item, Refused] = {}
         self._sweep_every = min(SWEEP_SECONDS, settings.retry.give_up_after / 10)
         self._sweep_at = -math.inf
@@ -124,36 +148,52 @@ class Delivery:
                 self._close_gates(queue, batch, attempt, verdict, now)
             case Kind.REJECTED:
                 return self._rejected(queue, batch, attempt, verdict, now)
-        return Judged(attempt, verdict, (), ())
+        return Judged(attempt, verdict, (), (), _cleared(batch.items))
 
     # What goes out
 
-    def poll(self, now: Instant) -> tuple[list[Request], list[tuple[Item, Refused]]]:
-        """The requests that go now, and the events that will not go any more."""
+    def poll(self, now: Instant, *, may_start: bool = True) -> Polled:
+        """What goes now; no attempt where none `may_start`, because membership is not proven."""
         requests: list[Request] = []
+        announces: list[Announce] = []
         refused: list[tuple[Item, Refused]] = []
+        unsure: list[Item] = []
         if now.mono >= self._sweep_at:
             refused += self._sweep(now)
             self._sweep_at = now.mono + self._sweep_every
-        for queue in self.queues.values():
+        for queue in self.queues.values() if may_start else ():
             queue.close_due(now.mono)
             while queue.retrying and queue.retrying[0][0] <= now.mono:
                 queue.ready.appendleft(heapq.heappop(queue.retrying)[2])
-            while queue.ready and queue.gates.ready_at(now.mono) <= now.mono:
+            while queue.ready and queue.ready_at(now.mono) <= now.mono:
                 batch = queue.ready.popleft()
-                # A batch that was in the air when partitions were handed over may hold theirs.
-                batch.items = [item for item in batch.items if item.owner.active]
+                batch.items = _sendable(batch, unsure)
                 if self._withdrawn:
                     refused += self._take_out_withdrawn(batch.items)
                 refused += self._take_out_expired(batch.items, now)
-                if batch.items:
+                if not batch.items:
+                    continue
+                if all(item.announced for item in batch.items):
                     requests.append(self._start(queue, batch, now))
-        return requests, refused
+                else:
+                    announces.append(self._announce(queue, batch))
+        return Polled(requests, announces, refused, unsure)
 
-    def wake_at(self, now: Instant) -> float:
+    def announced(self, number: int) -> None:
+        """It is known for good that this batch is about to be sent: `poll` sends it."""
+        queue, batch = self._announcing.pop(number)
+        queue.announcing -= 1
+        for item in batch.items:
+            item.announced = True
+        if batch.items:
+            queue.ready.appendleft(batch)
+
+    def wake_at(self, now: Instant, *, may_start: bool = True) -> float:
         """When `poll` has something to do without an input: seconds, infinity for never."""
         queues = self.queues.values()
-        at = min((queue.wake_at(now.mono) for queue in queues), default=math.inf)
+        at = math.inf
+        if may_start:
+            at = min((queue.wake_at(now.mono) for queue in queues), default=math.inf)
         return at if all(queue.idle() for queue in queues) else min(at, self._sweep_at)
 
     # Hand-over of partitions
@@ -165,14 +205,19 @@ class Delivery:
 
     def drop(self, owners: set[Partition]) -> None:
         """Forgets what waits of these partitions. Requests in the air end as they end."""
+        self._take_out(owners)
+        for _, batch in self._announcing.values():
+            batch.items = [item for item in batch.items if item.owner not in owners]
+        for item in [item for item in self._withdrawn if item.owner in owners]:
+            del self._withdrawn[item]
+
+    def _take_out(self, owners: set[Partition]) -> None:
         for queue in self.queues.values():
             for items in queue.waiting():
                 items[:] = [item for item in items if item.owner not in owners]
             queue.ready = deque(batch for batch in queue.ready if batch.items)
             queue.retrying = [entry for entry in queue.retrying if entry[2].items]
             heapq.heapify(queue.retrying)
-        for item in [item for item in self._withdrawn if item.owner in owners]:
-            del self._withdrawn[item]
 
     def stuck(self, deadline: float, now: float) -> Iterator[Item]:
         """The events that cannot be sent before `deadline` (seconds), whatever happens until."""
@@ -187,12 +232,38 @@ class Delivery:
                 for batch in queue.ready:
                     yield from batch.items
 
+    def doubt(self, owners: set[Partition]) -> list[Item]:
+        """Takes out what waits of these partitions: it has to be looked up again.
+
+        So has what is in the air, should it come back.
+        """
+        taken: list[Item] = []
+        for queue in self.queues.values():
+            for items in queue.waiting():
+                taken += [item for item in items if item.owner in owners]
+        in_air = (batch for batch, _ in self._in_air.values())
+        announcing = (batch for _, batch in self._announcing.values())
+        for batch in itertools.chain(in_air, announcing):
+            batch.doubted |= any(item.owner in owners for item in batch.items)
+        self._take_out(owners)
+        return taken
+
+    def owners_in_air(self) -> set[Partition]:
+        """The partitions whose events are in a request that waits for its answer."""
+        return {item.owner for batch, _ in self._in_air.values() for item in batch.items}
+
     @property
     def requests_in_air(self) -> int:
         """How many requests wait for their answer."""
         return len(self._in_air)
 
     # One attempt
+
+    def _announce(self, queue: Queue, batch: Batch) -> Announce:
+        number = next(self._handles)
+        self._announcing[number] = queue, batch
+        queue.announcing += 1
+        return Announce(number, [item for item in batch.items if not item.announced])
 
     def _start(self, queue: Queue, batch: Batch, now: Instant) -> Request:
         items = batch.items
@@ -209,9 +280,13 @@ class Delivery:
             linked=linked,
         )
         first = (attempt,)
+        repeats: Counter[str] = Counter()
         for item in items:
+            if item.first_unknown_ms is not None:
+                repeats[item.unknown_cause or UNFINISHED] += 1
             item.attempts = first if not item.attempts else _later(item.attempts, attempt)
             item.attempt_count += 1
+        attempt.repeats = repeats
         queue.gates.start()
         handle = next(self._handles)
         self._in_air[handle] = (batch, attempt)
@@ -255,6 +330,7 @@ class Delivery:
             for item in batch.items:
                 if item.first_unknown_ms is None:
                     item.first_unknown_ms = first_ms
+                    item.unknown_cause = verdict.cause
         heapq.heappush(queue.retrying, (now.mono + pause, next(self._order), batch))
 
     def _close_gates(
@@ -281,7 +357,7 @@ class Delivery:
         )
         if blame.envelope and not theirs:
             self._close_gates(queue, batch, attempt, _as_hold(verdict), now)
-            return Judged(attempt, verdict, (), ())
+            return Judged(attempt, verdict, (), (), _cleared(items))
         queue.gates.hold.open(attempt.started.mono)
         if len(items) == 1 or blame.envelope:
             return Judged(attempt, verdict, (), [(item, _refusal(verdict)) for item in items])
@@ -304,8 +380,12 @@ class Delivery:
             queue.retrying = [entry for entry in queue.retrying if entry[2].items]
             heapq.heapify(queue.retrying)
         if self._withdrawn:
-            # Some had their outcome by another way before their next attempt.
-            self._withdrawn = {i: why for i, why in self._withdrawn.items() if i.outcome is None}
+            # Some had their outcome by another way before their next attempt, or were parked.
+            self._withdrawn = {
+                item: why
+                for item, why in self._withdrawn.items()
+                if item.owner.pending.get(item.record.offset) is item
+            }
         return expired
 
     def _take_out_expired(self, items: list[Item], now: Instant) -> list[tuple[Item, Refused]]:
@@ -329,6 +409,32 @@ class Delivery:
 
 
 _SHORTEST_HOLD = 0.05
+
+UNFINISHED = "unfinished"
+"""Cause of a repeat: an owner of the partition ended before the outcome of an attempt was kept."""
+
+
+def _sendable(batch: Batch, unsure: list[Item]) -> list[Item]:
+    """Those that may go; `unsure` gets those that have to be looked up before.
+
+    A batch that was in the air when partitions were handed over may hold theirs.
+    """
+    items = batch.items
+    if batch.doubted:
+        unsure += [item for item in items if item.owner.active]
+        return []
+    if all(item.owner.state.ready for item in items):
+        return items
+    unsure += [item for item in items if item.owner.active and not item.owner.state.ready]
+    return [item for item in items if item.owner.state.ready]
+
+
+def _cleared(items: Iterable[Item]) -> list[Item]:
+    """Those of a refused request that TikTok cannot have; their next attempt is a first one."""
+    cleared = [item for item in items if item.first_unknown_ms is None]
+    for item in cleared:
+        item.announced = False
+    return cleared
 
 
 def _later(attempts: tuple[Attempt, ...], attempt: Attempt) -> tuple[Attempt, ...]:

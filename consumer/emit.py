@@ -1,8 +1,10 @@
-"""The Kafka producer: dead letters go out, acknowledgements come back to the event loop.
+"""The Kafka producer: records for our own topics go out, acknowledgements come back to the loop.
 
-Idempotent, `acks=all`. Nothing is dropped and nothing blocks the loop: what the full queue of
-librdkafka does not take waits here, in order. A producer that turned fatal (the broker forgot its
-identity) is replaced, and what was not acknowledged is produced again by the new one.
+Idempotent, `acks=all`. Nothing is dropped and nothing blocks the loop: what librdkafka does not
+take waits here, in order, topic by topic, so that a topic that is gone does not fill the queue that
+all of them share. A producer that turned fatal (the broker forgot its identity) is replaced, and
+what was not acknowledged is produced again by the new one, in its order. It may have been written
+before: twice in the log is possible, not at all is not.
 """
 
 from __future__ import annotations
@@ -21,22 +23,27 @@ from consumer.errors import ConfigError
 from consumer.kafka_errors import refused_properties
 from consumer.kafka_properties import producer_properties
 from consumer.messages import Acknowledged
+from consumer.produce_errors import PRODUCER_GONE, TIME_REFUSED, failed
+from consumer.produce_lanes import Lane, hand_over, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from confluent_kafka import KafkaError
+    from confluent_kafka import KafkaError, Message
 
     from consumer.messages import Produce
 
 _log = logging.getLogger(__name__)
 
+REPORTS_AT_ONCE: Final = 256
+"""Reports that the loop is given at once: a few milliseconds of its time."""
+
 _POLL: Final = 0.05
 _REPLACE_AGAIN: Final = 1.0
+_MOST_BARREN: Final = 2
 _NO_TIMESTAMP: Final = 0
-_TIME_REFUSED: Final = "INVALID_TIMESTAMP"
-_TOO_LARGE: Final = frozenset({"MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE"})
-_PRODUCER_GONE: Final = frozenset({"_FATAL", "_PURGE_QUEUE", "_PURGE_INFLIGHT"})
+_BY_KEY: Final = -1
+_BROKEN: Final = "the producer has ended on a defect: restart the consumer"
 
 
 class Client(Protocol):
@@ -47,6 +54,7 @@ class Client(Protocol):
         topic: str,
         value: bytes | None = ...,
         key: bytes | None = ...,
+        partition: int = ...,
         *,
         on_delivery: Callable[..., None] | None = ...,
         timestamp: int = ...,
@@ -64,6 +72,9 @@ class Client(Protocol):
 class Emitter:
     """Produces records and reports on each one, in batches, on the loop.
 
+    Reports come in the order in which the broker acknowledged, partition by partition, with the
+    offset that it gave.
+
     `properties` are the user's for librdkafka, connection and security included. All methods are
     to be called on the loop's thread. `client` makes a producer of a complete configuration.
     """
@@ -80,18 +91,24 @@ class Emitter:
         self._loop = loop
         self._make_client = client
         self._client: Client | None = None
-        # Guards what the loop and the polling thread share: queueing and the two lists below.
+        # Guards giving records to the client, by the loop and by the polling thread.
         self._lock = threading.Lock()
-        self._backlog: deque[Produce] = deque()
+        self._lanes: dict[str, Lane] = {}
         self._queued: dict[int, Produce] = {}
-        self._reports: list[Acknowledged] = []
+        self._reports: deque[Acknowledged] = deque()
+        self._called = False
+        self._started = False
         self._stop_at: float | None = None
-        self._fatal = False
+        self._broken = False
+        self._fatal: str | None = None
+        self._barren = 0
+        self._trouble: str | None = None
+        self._replace_at = 0.0
         self._ended = asyncio.Event()
 
     def __repr__(self) -> str:
         """How much is on its way; never what."""
-        return f"<Emitter queued={len(self._queued)} backlog={len(self._backlog)}>"
+        return f"<Emitter queued={len(self._queued)} backlog={self._backlog()}>"
 
     def start(self) -> None:
         """Connect, in the background.
@@ -100,24 +117,36 @@ class Emitter:
             ConfigError: librdkafka refused a property.
         """
         self._client = self._connect()
+        self._started = True
         threading.Thread(target=self._run, name="kafka-emit", daemon=True).start()
 
     def produce(self, outgoing: Sequence[Produce]) -> None:
         """Take records to produce; each is reported on by its handle, whatever happens to it."""
         with self._lock:
-            self._backlog.extend(outgoing)
-            self._queue_backlog()
+            for record in outgoing:
+                lane = self._lanes.get(record.topic)
+                if lane is None:
+                    lane = self._lanes[record.topic] = Lane()
+                if lane.backlog or not self._give(lane, record):
+                    lane.backlog.append(record)
+            if self._broken:
+                self._refuse_waiting(_BROKEN)
 
     async def stop(self, timeout: float) -> bool:  # noqa: ASYNC109  the deadline is the caller's, and also bounds the thread
         """Wait for what is on its way and close; false where that took longer than `timeout` s.
 
         What was not acknowledged by then is reported on no more: its offset is not committed.
         """
-        if self._client is None:
+        if not self._started:
             return True
         self._stop_at = time.monotonic() + timeout
         await self._ended.wait()
-        return not self._queued and not self._backlog
+        while self._reports:
+            self._take_reports()
+        return not self._queued and not self._backlog()
+
+    def _backlog(self) -> int:
+        return sum(len(lane.backlog) for lane in list(self._lanes.values()))
 
     def _connect(self) -> Client:
         config: dict[str, Any] = {
@@ -130,101 +159,161 @@ class Emitter:
         except (KafkaException, ValueError, TypeError) as error:
             raise refused_properties(error) from None
 
-    def _queue_backlog(self) -> None:
-        """Hand the backlog to librdkafka as far as it takes it. The lock is held."""
-        client = self._client
-        while self._backlog and client is not None and not self._fatal:
-            record = self._backlog[0]
-            try:
-                client.produce(
-                    record.topic,
-                    value=record.value,
-                    key=record.key,
-                    headers=list(record.headers),
-                    timestamp=max(record.timestamp, _NO_TIMESTAMP),
-                    on_delivery=functools.partial(self._delivered, record),
-                )
-            except BufferError:
-                return
-            except KafkaException as error:
-                self._report(record, error.args[0])
-            else:
-                self._queued[record.handle] = record
-            self._backlog.popleft()
-
-    def _delivered(self, record: Produce, error: KafkaError | None, _message: object) -> None:
-        """Take a delivery report; on the polling thread, inside `poll`, without the lock."""
-        with self._lock:
-            self._queued.pop(record.handle, None)
-            if error is not None and (error.fatal() or error.name() in _PRODUCER_GONE):
-                self._fatal = True
-                self._backlog.append(record)
-            elif (
-                error is not None
-                and error.name() == _TIME_REFUSED
-                and record.timestamp > time.time() * 1000
-            ):
-                # Its partition would be held until that future has come. The broker refuses the
-                # whole batch: neighbours with times of the past go again with those.
-                self._backlog.append(record._replace(timestamp=-1))
-            else:
-                self._report(record, error)
-
-    def _report(self, record: Produce, error: KafkaError | None) -> None:
-        if error is None:
-            self._reports.append(Acknowledged(record.handle))
-        elif error.name() in _TOO_LARGE:
-            self._reports.append(Acknowledged(record.handle, "too_large", error.name()))
+    def _give(self, lane: Lane, record: Produce) -> bool:
+        """Hand a record to librdkafka; false where it has to wait. The lock is held."""
+        client, size = self._client, size_of(record)
+        if client is None or self._fatal is not None or not lane.takes(size):
+            return False
+        self._queued[record.handle] = record  # before its report can come
+        try:
+            client.produce(
+                record.topic,
+                value=record.value,
+                key=record.key,
+                partition=_BY_KEY if record.partition is None else record.partition,
+                headers=list(record.headers) if record.headers else None,
+                timestamp=max(record.timestamp, _NO_TIMESTAMP),
+                on_delivery=functools.partial(self._delivered, lane, record),
+            )
+        except BufferError:
+            del self._queued[record.handle]
+            return False
+        except KafkaException as error:
+            del self._queued[record.handle]
+            if self._is_end(error.args[0]):
+                return False
+            self._reports.append(failed(record, error.args[0].name(), None))
+            self._call_loop()
         else:
-            self._reports.append(Acknowledged(record.handle, "retriable", error.name()))
+            lane.given += size
+        return True
+
+    # -- on the loop ----------------------------------------------------------------------------
+
+    def _take_reports(self) -> None:
+        self._called = False
+        reports = self._reports
+        taken = [reports.popleft() for _ in range(min(len(reports), REPORTS_AT_ONCE))]
+        if reports:
+            self._call_loop()
+        if taken:
+            self._on_acknowledged(taken)
+
+    # -- on the polling thread ------------------------------------------------------------------
+
+    def _delivered(
+        self, lane: Lane, record: Produce, error: KafkaError | None, message: Message
+    ) -> None:
+        """Take a delivery report; inside `poll`."""
+        if error is None:
+            self._barren, self._trouble = 0, None
+            offset = message.offset()
+            known = offset is not None and offset >= 0
+            self._reports.append(Acknowledged(record.handle, None, None, offset if known else None))
+        elif self._is_end(error):
+            return  # it stays queued: the next producer has it in its place
+        elif error.name() == TIME_REFUSED and record.timestamp > time.time() * 1000:
+            # Its partition would be held until that future has come. The broker refuses the
+            # whole batch: neighbours with times of the past go again with those.
+            lane.backlog.append(record._replace(timestamp=-1))
+        else:
+            self._reports.append(failed(record, error.name(), self._trouble))
+        del self._queued[record.handle]
+        lane.returned += size_of(record)
+
+    def _is_end(self, error: KafkaError) -> bool:
+        """Whether an error is the producer's end, which is noted then, and not the record's."""
+        ended = error.fatal() or error.name() in PRODUCER_GONE
+        if ended and self._fatal is None:
+            self._fatal = error.name()
+        return ended
 
     def _on_error(self, error: KafkaError) -> None:
         _log.warning("Kafka producer: %s", error)
-        if error.fatal():
-            self._fatal = True
-
-    # -- on the polling thread ------------------------------------------------------------------
+        self._trouble = error.name()
+        self._is_end(error)
 
     def _run(self) -> None:
         try:
             while not self._done():
-                if self._client is not None:
-                    self._client.poll(_POLL)
-                if self._fatal and not self._replace():
-                    time.sleep(_REPLACE_AGAIN)
+                if self._fatal is not None and time.monotonic() >= self._replace_at:
+                    self._replace()
+                if self._client is None:
+                    time.sleep(_POLL)
+                else:
+                    self._serve(self._client, _POLL)
                 with self._lock:
-                    self._queue_backlog()
-                    reports, self._reports = self._reports, []
-                if reports:
-                    self._loop.call_soon_threadsafe(self._on_acknowledged, reports)
-        except Exception:  # noqa: BLE001  what waits is unacknowledged, so its offsets wait too
+                    hand_over(list(self._lanes.values()), self._give)
+                self._call_loop()
+        except Exception:  # noqa: BLE001  whatever it is, what waits for a report must get one
             _log.exception("The producer's thread ended early")
+            with self._lock:
+                self._client, self._broken = None, True
+                self._take_back()
+                self._refuse_waiting(_BROKEN)
         finally:
+            with self._lock:
+                last, self._client = self._client, None
+            del last  # its connections end, and it tries no more to deliver anything
             if not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(self._ended.set)
+
+    def _serve(self, client: Client, timeout: float) -> None:
+        try:
+            client.poll(timeout)
+        except KafkaException as error:
+            # This is how the client tells that it is fatal; its error callback hears nothing.
+            if not self._is_end(error.args[0]):
+                raise
+
+    def _call_loop(self) -> None:
+        """Have the loop take the reports, unless it is on its way to them already."""
+        if self._reports and not self._called:
+            self._called = True
+            self._loop.call_soon_threadsafe(self._take_reports)
 
     def _done(self) -> bool:
         if self._stop_at is None:
             return False
-        with self._lock:
-            idle = not self._queued and not self._backlog and not self._reports
+        idle = not self._queued and not self._backlog()
         return idle or time.monotonic() >= self._stop_at
 
-    def _replace(self) -> bool:
-        """Begin anew with what was not acknowledged, oldest first; false where that failed."""
-        old = self._client
+    def _replace(self) -> None:
+        """Begin anew with what was not acknowledged, in its order.
+
+        Where one producer after the other ends without a single acknowledgement, a new one is no
+        cure: what waits is reported on, so that somebody learns why.
+        """
+        with self._lock:
+            old, self._client = self._client, None
         if old is not None:
             old.purge()
-            old.poll(0)
+            self._serve(old, 0.0)
+        self._replace_at = time.monotonic() + _REPLACE_AGAIN
+        try:
+            new = self._connect()
+        except ConfigError as error:
+            _log.error("no producer can be made: %s", error)
+            return
+        self._barren += 1
         with self._lock:
             _log.warning("The producer is replaced; %d records go again", len(self._queued))
-            self._backlog.extendleft(reversed(self._queued.values()))
-            self._queued.clear()
-            self._client = None
-            try:
-                self._client = self._connect()
-            except ConfigError as error:
-                _log.error("no producer can be made: %s", error)
-                return False
-            self._fatal = False
-            return True
+            self._take_back()
+            if self._barren > _MOST_BARREN:
+                self._refuse_waiting(self._fatal or "")
+            self._client, self._fatal = new, None
+
+    def _take_back(self) -> None:
+        """What a client was given and did not report on waits again, first. The lock is held."""
+        for record in reversed(self._queued.values()):
+            self._lanes[record.topic].backlog.appendleft(record)
+        self._queued.clear()
+        for lane in self._lanes.values():
+            lane.given = lane.returned = 0
+
+    def _refuse_waiting(self, why: str) -> None:
+        """Report on all that waits as not produced. The lock is held."""
+        for lane in self._lanes.values():
+            self._reports += [failed(record, why, self._trouble) for record in lane.backlog]
+            lane.backlog.clear()
+        self._call_loop()

@@ -9,13 +9,13 @@ same engine runs in production and under a simulated world. One thread drives it
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from consumer.again import Again
+from consumer.arrivals import Arrivals
 from consumer.commits import Commits
-from consumer.consent import strictest
-from consumer.dedup import within_window
 from consumer.event import (
     Headers,
     Instant,
@@ -23,20 +23,21 @@ from consumer.event import (
     Reason,
     Record,
     Refused,
-    Suppressed,
     TopicPartition,
     TraceIds,
 )
-from consumer.handover import HandOver, HandOvers
-from consumer.intake import Intake, SchemaNeeded
+from consumer.handover import Closings, HandOver, HandOvers
+from consumer.lease import Lease, lease_seconds
 from consumer.limits import InFlight, Random, RetryPolicy
+from consumer.lookups import LookUps
 from consumer.messages import (
     Acknowledged,
     Action,
     AttemptFinished,
     FetchSchema,
     Flow,
-    LookUp,
+    GiveUp,
+    Parked,
     Pause,
     Produce,
     Released,
@@ -46,23 +47,31 @@ from consumer.messages import (
     Settled,
 )
 from consumer.offsets import Partition
-from consumer.schema_wait import MOST_WAITING, SchemaWaits
 from consumer.settle import STORE_FAILED, Settlement
+from consumer.state_log import HOLDS, Phase
 
 if TYPE_CHECKING:
     import itertools
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from consumer.deliver import Delivery
+    from consumer.intake import Intake
+    from consumer.memory import Memory
+    from consumer.messages import Reached, StateChunk
+    from consumer.parking import Parking
+    from consumer.schema_wait import SchemaWaits
     from consumer.source_events import AssignedPartition, CommitResult, PositionChange
+    from consumer.state_log import StateLog
     from consumer.verdict import Answer
 
-REGISTRY_UNAVAILABLE = "registry_unavailable"
-SCHEMAS_MISSING = "schemas_missing"
-"""Hold reason: as many records as may wait for schemas that the registry does not have."""
+STATE_REFUSED = "state_topic_refused"
+"""Hold reason: the broker does not take the state topic's records."""
 
-_POSITION, _SCHEMAS = 0, -1
-"""Handles count from 1; these stand for a partition's position and for its missing schemas."""
+STATE_UNREAD = "state_topic_unread"
+"""Hold reason: the broker does not tell the state topic's records."""
+
+_POSITION, _MEMORY = 0, -2
+"""Handles count from 1; these stand for a partition's position and for its memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +82,9 @@ class EngineSettings:
     max_in_flight_events: int = 20_000
     max_in_flight_bytes: int = 64 << 20
     commit_interval: float = 1.0
+    session_timeout: float = 45.0
+    request_timeout: float = 10.0
+    resend_rewound: bool = False
     patience: RetryPolicy = field(default_factory=lambda: RetryPolicy(0.25, 15.0))
     """Pauses between tries of what is ours to get done: the store, dead letters."""
 
@@ -88,39 +100,67 @@ class Engine:
         schemas: SchemaWaits,
         delivery: Delivery,
         settlement: Settlement,
+        memory: Memory,
+        parking: Parking,
         handles: itertools.count[int],
         begin_trace: Callable[[Headers], TraceIds],
         rng: Random,
     ) -> None:
         self._settings = settings
-        self._window_ms = int(settings.window * 1000)
-        self._intake = intake
-        self._schemas = schemas
         self.delivery = delivery
         self._settlement = settlement
-        self._handles = handles
-        self._begin_trace = begin_trace
+        self._memory = memory
+        self.parking = parking
         # Keyed by TopicPartition; a plain pair finds it too, without making one per record.
         self.partitions: dict[tuple[str, int], Partition] = {}
         self.in_flight = InFlight(settings.max_in_flight_events, settings.max_in_flight_bytes)
         self._flowing = True
-        self._paused: set[Partition] = set()
-        self._look_ups: dict[int, tuple[LookUp, list[Item]]] = {}
-        self._again = Again(settings.patience, rng)
-        self._commits = Commits(settings.commit_interval)
-        self._hand_overs = HandOvers(self._stuck)
         self._actions: list[Action] = []
+        self._paused: set[Partition] = set()
+        self._look_ups = LookUps(
+            settings.window,
+            settlement,
+            delivery,
+            handles,
+            self._actions,
+            resend_rewound=settings.resend_rewound,
+        )
+        self._arrivals = Arrivals(
+            intake, schemas, settlement, delivery, self._look_ups, begin_trace, self._actions
+        )
+        self._again = Again(settings.patience, rng)
+        self.lease = Lease(lease_seconds(settings.session_timeout, settings.request_timeout))
+        self._commits = Commits(settings.commit_interval, settings.session_timeout / 3)
+        self._closings = Closings()
+        self._hand_overs = HandOvers(self._stuck)
 
     # Assignment
 
     def assigned(self, assigned: Iterable[AssignedPartition], now: Instant) -> list[Action]:
         """These partitions are ours now, each from its position on."""
         for one in assigned:
-            partition = Partition.taken_over(one)
+            beside = None if one.beside is None else self.partitions.get(one.beside)
+            if one.beside is not None and beside is None:
+                continue  # its source partition went before it came
+            state = self._memory.take_over(one) if beside is None else beside.state
+            partition = Partition.taken_over(one, state, beside)
+            if (reason := HOLDS.get(state.phase)) is not None:
+                partition.hold(reason, _MEMORY)
             if one.hold is not None:
                 partition.hold(one.hold, _POSITION)
-                self._paused.add(partition)  # the source has not begun to read it
+            self._paused.add(partition)  # the source reads nothing before it is told to
+            if beside is not None:
+                self.parking.taken_over(partition)
             self.partitions[one.tp] = partition
+        return self._after(now)
+
+    def session_timeout(self, seconds: float) -> None:
+        """The group's session time-out, where the broker owns it."""
+        self.lease.seconds = lease_seconds(seconds, self._settings.request_timeout)
+
+    def grown(self, topic: str, partitions: int, now: Instant) -> list[Action]:
+        """A source topic has more partitions than before, and the state topic as many."""
+        self._memory.grown(topic, partitions, now)
         return self._after(now)
 
     def position_changed(self, change: PositionChange, now: Instant) -> list[Action]:
@@ -141,7 +181,7 @@ class Engine:
 
         `Released` follows with this handle, at the latest at the deadline (seconds).
         """
-        partitions = [self.partitions[tp] for tp in tps if tp in self.partitions]
+        partitions = self._with_retry(tps)
         for partition in partitions:
             partition.draining = True
         self.delivery.flush()
@@ -150,152 +190,131 @@ class Engine:
 
     def lost(self, tps: Iterable[TopicPartition], now: Instant) -> list[Action]:
         """These partitions belong to somebody else already: drop what is queued, commit nothing."""
-        self._let_go([self.partitions[tp] for tp in tps if tp in self.partitions], now)
+        self.lease.end()
+        self._let_go(self._with_retry(tps), now)
         return self._after(now)
+
+    def _with_retry(self, tps: Iterable[TopicPartition]) -> list[Partition]:
+        """These partitions, each with that of the retry topic which is read beside it."""
+        sources = [self.partitions[tp] for tp in tps if tp in self.partitions]
+        return sources + [source.retry for source in sources if source.retry is not None]
 
     # Intake
 
     def records(self, records: Sequence[Record], now: Instant) -> list[Action]:
         """Records were read. Those of partitions that are not ours, or no longer, are ignored."""
-        partitions, begin_trace, prepare = (
-            self.partitions,
-            self._begin_trace,
-            self._intake.prepare,
-        )
-        wall_ms = now.wall_ms
-        taken, size = 0, 0
-        look_ups: dict[Partition, list[Item]] = {}
-        for record in records:
-            partition = partitions.get((record.topic, record.partition))
-            if partition is None or partition.draining:
-                continue
-            item = Item(record, now, begin_trace(record.headers), partition)
-            if not partition.take(item):
-                continue
-            taken += 1
-            size += len(record.value or b"")
-            self._enter(item, prepare(item, wall_ms), look_ups, now)
-        self.in_flight.add(taken, size)
-        self._look_up(look_ups)
+        self.in_flight.add(*self._arrivals.take(records, self.partitions, now))
         return self._after(now)
 
     def schema_answered(self, schema_id: int, answer: SchemaAnswer, now: Instant) -> list[Action]:
         """The registry said something about a schema id, or did not answer."""
-        waiting = [item.owner for item in self._schemas.items(schema_id)]
-        going_on = self._schemas.answered(schema_id, answer, now.mono)
-        if isinstance(going_on, float):
-            held = self._schemas.unavailable(schema_id)
-            for owner in waiting:
-                if held:
-                    owner.hold(REGISTRY_UNAVAILABLE, schema_id)
-                else:
-                    owner.release(REGISTRY_UNAVAILABLE, schema_id)
-            self._again.at(going_on, FetchSchema(schema_id))
-            return self._after(now)
-        for owner in waiting:
-            owner.release(REGISTRY_UNAVAILABLE, schema_id)
-            if self._schemas.waiting(owner) * 2 <= MOST_WAITING:
-                owner.release(SCHEMAS_MISSING, _SCHEMAS)
-        items, refused = going_on
-        look_ups: dict[Partition, list[Item]] = {}
-        for item in items:
-            found = refused or self._intake.prepare(item, now.wall_ms)
-            self._enter(item, found, look_ups, now)
-        self._look_up(look_ups)
+        again_at = self._arrivals.schema_answered(schema_id, answer, now)
+        if again_at is not None:
+            self._again.at(again_at, FetchSchema(schema_id))
         return self._after(now)
 
-    def _enter(
-        self,
-        item: Item,
-        found: SchemaNeeded | Refused | Suppressed | None,
-        look_ups: dict[Partition, list[Item]],
-        now: Instant,
-    ) -> None:
-        """An item has been through intake: where it goes from there."""
-        if found is None:
-            first = self._settlement.in_flight.enter(item)
-            if first is None:
-                look_ups.setdefault(item.owner, []).append(item)
-            else:
-                self._wait_for(first, item, now)
-        elif isinstance(found, SchemaNeeded):
-            asked = self._schemas.enter(found.schema_id, item, now.mono)
-            if self._schemas.waiting(item.owner) >= MOST_WAITING:
-                item.owner.hold(SCHEMAS_MISSING, _SCHEMAS)
-            if isinstance(asked, Refused):
-                self._actions += self._settlement.refuse(item, asked, now)
-            elif asked:
-                self._actions.append(FetchSchema(found.schema_id))
-            elif self._schemas.unavailable(found.schema_id):
-                item.owner.hold(REGISTRY_UNAVAILABLE, found.schema_id)
-        elif isinstance(found, Suppressed):
-            self._settlement.suppress(item, found.reason, now)
-        else:
-            self._actions += self._settlement.refuse(item, found, now)
-
-    def _wait_for(self, first: Item, waiter: Item, now: Instant) -> None:
-        """The later record waits; the next attempt applies the stricter consent of the two."""
-        if first.consent is None or waiter.consent is None:
-            return
-        consent = strictest(first.consent, waiter.consent)
-        if consent == first.consent:
-            return
-        found = self._intake.restrict(first, consent, now.wall_ms)
-        if isinstance(found, Refused):
-            self.delivery.withdraw(first, found)
-
-    def _go_first(self, promoted: Iterable[Item], now: Instant) -> None:
-        """Items that waited are the first of their key now: as strict as those that wait still.
-
-        They are looked up: those they waited for may have been another partition's.
-        """
-        look_ups: dict[Partition, list[Item]] = {}
-        for item in promoted:
-            for waiter in item.waiters or ():
-                self._wait_for(item, waiter, now)
-            look_ups.setdefault(item.owner, []).append(item)
-        self._look_up(look_ups)
-
     # Deduplication
-
-    def _look_up(self, look_ups: Mapping[Partition, list[Item]]) -> None:
-        for partition, items in look_ups.items():
-            action = LookUp(next(self._handles), partition.tp, [item.key for item in items])
-            self._look_ups[action.handle] = action, items
-            self._actions.append(action)
 
     def looked_up(
         self, handle: int, accepted_at: Sequence[int | None], now: Instant
     ) -> list[Action]:
         """The store said when each key was accepted (milliseconds), if it was."""
-        asked = self._look_ups.pop(handle, None)
         self._again.succeeded(handle)
-        wall_ns, wall_ms, window_ms = now.wall_ns, now.wall_ms, self._window_ms
-        if asked is not None:
-            asked[1][0].owner.release(STORE_FAILED, handle)
-            for item, accepted_ms in zip(asked[1], accepted_at, strict=True):
-                item.deduplicated_ns = wall_ns
-                if within_window(accepted_ms, wall_ms, window_ms):
-                    self._settlement.duplicate(item, now)
-                else:
-                    self.delivery.add(item, now)
+        owner = self._look_ups.answered(handle, accepted_at, now)
+        if owner is not None:
+            _release(owner.state, STORE_FAILED, handle)
+        return self._after(now)
+
+    def store_opened(self, handle: int, reached: Reached | None, now: Instant) -> list[Action]:
+        """A local store is open; it has reached this place of the state topic, if any."""
+        self._answered(handle, STORE_FAILED)
+        self._memory.store_opened(handle, reached)
+        return self._after(now)
+
+    def state_read(self, handle: int, chunk: StateChunk, now: Instant) -> list[Action]:
+        """A chunk of a state partition was read."""
+        self._answered(handle, STATE_UNREAD)
+        self._memory.read(handle, chunk, now)
+        return self._after(now)
+
+    def state_unread(self, handle: int, now: Instant) -> list[Action]:
+        """A state partition could not be read: asked again later."""
+        self._failed(handle, STATE_UNREAD, now)
         return self._after(now)
 
     def marked(self, handle: int, now: Instant) -> list[Action]:
         """The marks are durable."""
-        self._again.succeeded(handle)
-        self._settlement.marked(handle, now)
+        self._answered(handle, STORE_FAILED)
+        self._memory.marked(handle, now)
         return self._after(now)
 
     def store_failed(self, handle: int, now: Instant) -> list[Action]:
-        """The store failed at a look-up or a mark: the partition stops until it answers again."""
-        if handle in self._look_ups:
-            action, items = self._look_ups[handle]
-            items[0].owner.hold(STORE_FAILED, handle)
+        """The store failed: the partition stops until it answers again."""
+        asked = self._look_ups.asked(handle)
+        if asked is not None:
+            action, owner = asked
+            _hold(owner.state, STORE_FAILED, handle)
             self._again.failed(handle, action, now.mono)
-        elif (again := self._settlement.mark_failed(handle)) is not None:
-            self._again.failed(handle, again, now.mono)
+        else:
+            self._failed(handle, STORE_FAILED, now)
         return self._after(now)
+
+    def store_lost(self, tp: TopicPartition, now: Instant) -> list[Action]:
+        """A local store is no longer what it was: the partition's memory is taken over anew."""
+        partition = self.partitions.get(tp)
+        if partition is not None:
+            for handle in self._memory.lost_store(partition.state):
+                self._again.succeeded(handle)
+                for reason in (STORE_FAILED, STATE_UNREAD):
+                    _release(partition.state, reason, handle)
+        return self._after(now)
+
+    def _answered(self, handle: int, reason: str) -> None:
+        self._again.succeeded(handle)
+        waited = self._memory.waited_for(handle)
+        if waited is not None:
+            _release(waited[0], reason, handle)
+
+    def _failed(self, handle: int, reason: str, now: Instant) -> None:
+        """What a partition's memory rests on failed: its partitions are held, it is tried again."""
+        waited = self._memory.waited_for(handle)
+        if waited is not None:
+            _hold(waited[0], reason, handle)
+            self._again.failed(handle, waited[1], now.mono)
+
+    def _remember(self, now: Instant) -> None:
+        """Carries on what follows from the memory: until nothing follows any more."""
+        memory = self._memory
+        while memory.effective or memory.announced or memory.moved:
+            effective, memory.effective = memory.effective, []
+            for handle in effective:
+                if not self._settlement.marked(handle, now):
+                    self._closings.acknowledged(handle)
+            announced, memory.announced = memory.announced, []
+            for number in announced:
+                self.delivery.announced(number)
+            moved, memory.moved = memory.moved, []
+            for state in moved:
+                self._moved(state)
+        self._actions += memory.actions
+        memory.actions = []
+
+    def _moved(self, state: StateLog) -> None:
+        """The memory of a partition is complete now, or no longer."""
+        reason = HOLDS.get(state.phase)
+        owners = [owner for owner in state.owners if owner.active]
+        for owner in owners:
+            for other in set(HOLDS.values()):
+                owner.release(other, _MEMORY)
+            if reason is not None:
+                owner.hold(reason, _MEMORY)
+        if state.phase is Phase.READY:
+            for owner in owners:
+                owner.begin_at(0 if owner.beside is not None else state.settled_through)
+                self._look_ups.ask_waiting(owner)
+        elif state.phase in {Phase.SUPERSEDED, Phase.LOADING}:
+            for item in self.delivery.doubt(set(owners)):
+                item.owner.waiting.append(item)
 
     # Delivery
 
@@ -305,29 +324,77 @@ class Engine:
         self._actions.append(AttemptFinished(judged.attempt))
         if judged.accepted:
             reason = Reason.PARTIAL if judged.verdict.rule.partial else None
-            self._actions += self._settlement.accept(judged.accepted, reason, now)
+            self._memory.accepted(self._settlement.accept(judged.accepted, reason, now))
+        cleared = [item for item, _ in judged.refused if item.first_unknown_ms is None]
+        if cleared := [*cleared, *judged.cleared]:
+            self._memory.refused(cleared, now)
         self._refuse(judged.refused, now)
         return self._after(now)
 
     def acknowledged(self, answers: Iterable[Acknowledged], now: Instant) -> list[Action]:
-        """What became of dead letters."""
+        """What became of dead letters and state records."""
         for answer in answers:
-            again = self._settlement.acknowledged(answer, now)
+            if (news := self._memory.news(answer.handle)) is not None:
+                if answer.error is not None:
+                    self._again.failed(answer.handle, news, now.mono)
+                else:
+                    self._again.succeeded(answer.handle)
+                    self._memory.told(answer.handle)
+                continue
+            if self._memory.waited_for(answer.handle) is not None:
+                self._state_record(answer, now)
+                continue
+            if self.parking.wants(answer.handle):
+                again: Action | None = self.parking.acknowledged(answer)
+            else:
+                again = self._settlement.acknowledged(answer, now)
             if again is None:
                 self._again.succeeded(answer.handle)
             else:
                 self._again.failed(answer.handle, again, now.mono)
         return self._after(now)
 
+    def _state_record(self, answer: Acknowledged, now: Instant) -> None:
+        if answer.error is not None or answer.offset is None:
+            if not self._memory.dropped(answer.handle):
+                self._failed(answer.handle, STATE_REFUSED, now)
+        else:
+            self._answered(answer.handle, STATE_REFUSED)
+            self._memory.acknowledged(answer.handle, answer.offset, now)
+
     def _refuse(self, refused: Iterable[tuple[Item, Refused]], now: Instant) -> None:
         for item, why in refused:
             self._actions += self._settlement.refuse(item, why, now)
+
+    def _park(self, now: Instant) -> None:
+        """Parks what waits too long, and lets go of what is safely in the retry topic."""
+        parking = self.parking
+        if self.lease.holds(now.mono):
+            self._actions += parking.poll(
+                now, self.delivery.queues, self._settlement.in_flight, self.in_flight
+            )
+        if parking.returned:
+            returned, parking.returned = parking.returned, []
+            self._arrivals.again(returned, now)
+        if parking.parked:
+            parked, parking.parked = parking.parked, []
+            for item in parked:
+                item.owner.settle(item.record.offset)
+                if item.first_unknown_ms is not None:
+                    item.owner.state.attempts[item.key] = item.first_unknown_ms
+            unsent = [item for item in parked if item.announced and item.first_unknown_ms is None]
+            self._memory.refused(unsent, now)
+            self.in_flight.remove(len(parked), sum(len(i.record.value or b"") for i in parked))
+            self._actions.append(Parked(parked))
 
     # Offsets
 
     def committed(self, results: Iterable[CommitResult], now: Instant) -> list[Action]:
         """What became of a commit. An error (a rebalance, say) leaves it to the next one."""
-        self._commits.answered(results)
+        proved_at = self._commits.answered(results)
+        if proved_at is not None:
+            self.lease.prove(proved_at)
+            self._memory.proved(proved_at)
         return self._after(now)
 
     def high_watermarks(self, highs: Mapping[TopicPartition, int]) -> None:
@@ -346,32 +413,57 @@ class Engine:
                 self._actions.append(action)
             else:
                 self._again.succeeded(_handle(action))
+        self._memory.tick(now)
         return self._after(now)
 
     def wake_at(self, now: Instant) -> float:
         """When `tick` is due if nothing happens before: seconds, infinity for never."""
+        may_start = self.lease.holds(now.mono)
         return min(
-            self.delivery.wake_at(now),
+            self.delivery.wake_at(now, may_start=may_start),
             self._hand_overs.wake_at(),
             self._again.wake_at(),
-            self._commits.wake_at(self.partitions.values()),
+            self._commits.wake_at(self.partitions.values(), self._prove_at()),
+            self._memory.wake_at(),
+            self.parking.wake_at() if may_start else math.inf,
+            self._closings.wake_at(),
         )
+
+    def _prove_at(self) -> float:
+        """When membership is to be proven: seconds, infinity where nothing is ours to prove."""
+        if any(partition.may_commit for partition in self.partitions.values()):
+            return self.lease.renew_at()
+        return math.inf
 
     def _is_wanted(self, action: Action) -> bool:
         """Whether an action put up for another try still has somebody waiting for it."""
         handle = _handle(action)
-        return handle in self._look_ups or self._settlement.wants(handle)
+        return (
+            self._look_ups.asked(handle) is not None
+            or self._settlement.wants(handle)
+            or self.parking.wants(handle)
+            or self._memory.waited_for(handle) is not None
+            or self._memory.news(handle) is not None
+        )
 
     # What follows from every input
 
     def _after(self, now: Instant) -> list[Action]:
         """Sends what may go, tells what is settled, and adjusts the flow."""
-        requests, refused = self.delivery.poll(now)
-        self._refuse(refused, now)
+        self._remember(now)
+        self._park(now)
+        polled = self.delivery.poll(now, may_start=self.lease.holds(now.mono))
+        self._refuse(polled.refused, now)
+        for announce in polled.announces:
+            self._memory.announce(announce, now)
+        unsure: dict[Partition, list[Item]] = {}
+        for item in polled.unsure:
+            unsure.setdefault(item.owner, []).append(item)
+        self._look_ups.ask(unsure)
         if self._settlement.promoted:
             promoted, self._settlement.promoted = self._settlement.promoted, []
-            self._go_first(promoted, now)
-        self._actions += map(Send, requests)
+            self._arrivals.go_first(promoted, now)
+        self._actions += map(Send, polled.requests)
         settled = self._settlement.settled
         if settled:
             self._settlement.settled = []
@@ -380,14 +472,16 @@ class Engine:
             )
             self._actions.append(Settled(settled))
         for ended in self._hand_overs.ended(now.mono):
-            partitions = [partition for partition in ended.partitions if partition.active]
-            offsets = {partition.tp: partition.to_commit() for partition in partitions}
-            self._let_go(partitions, now)
-            self._actions.append(Released(offsets, ended.handle))
-        if (commit := self._commits.due(self.partitions.values(), now.mono)) is not None:
+            self._hand_over(ended, now)
+        self._remember(now)
+        self._actions += self._closings.ended(now.mono)
+        prove = now.mono >= self._prove_at()
+        commit = self._commits.due(self.partitions.values(), now.mono, prove=prove)
+        if commit is not None:
             self._actions.append(commit)
         self._adjust_flow()
-        actions, self._actions = self._actions, []
+        actions = self._actions[:]
+        self._actions.clear()
         return actions
 
     def _adjust_flow(self) -> None:
@@ -398,21 +492,39 @@ class Engine:
                     self._actions.append(Pause(partition.tp))
                 else:
                     self._paused.discard(partition)
-                    self._actions.append(Resume(partition.tp))
+                    self._actions.append(Resume(partition.tp, partition.position))
         if self._flowing == self.in_flight.full:
             self._flowing = not self.in_flight.full
             self._actions.append(Flow(self._flowing))
 
     # Hand-over
 
+    def _hand_over(self, ended: HandOver, now: Instant) -> None:
+        """Lets partitions go, and tells the next owner where nothing of them is in the air."""
+        partitions = [partition for partition in ended.partitions if partition.active]
+        offsets = {p.tp: p.to_commit() if p.may_commit else None for p in partitions}
+        in_air = {owner.source for owner in self.delivery.owners_in_air()}
+        closed = (
+            self._memory.close(partition.state, partition.watermark)
+            for partition in partitions
+            if partition.beside is None and partition not in in_air
+        )
+        handles = {handle for handle in closed if handle is not None}
+        self._let_go(partitions, now)
+        released = Released(offsets, ended.handle)
+        self._closings.begin(handles, released, deadline=ended.deadline, now=now.mono)
+
     def _stuck(self, deadline: float, now: float) -> Iterable[Item]:
         """The items that cannot settle before a deadline, whatever happens until then."""
         yield from self.delivery.stuck(deadline, now)
+        for partition in self.partitions.values():
+            yield from partition.waiting
         for action in self._again.beyond(deadline):
             if isinstance(action, FetchSchema):
-                yield from self._schemas.items(action.schema_id)
+                yield from self._arrivals.waiting_for(action.schema_id)
             elif isinstance(action, Produce):
                 yield from self._settlement.letter_of(action.handle)
+                yield from self.parking.item_of(action.handle)
 
     def _let_go(self, partitions: Sequence[Partition], now: Instant) -> None:
         """Forgets partitions; their unsettled records are somebody else's to read again."""
@@ -421,23 +533,36 @@ class Engine:
         for partition in partitions:
             partition.active = False
             self._paused.discard(partition)
+            partition.waiting = []
+            self._commits.forget(partition.tp)
             if self.partitions.get(partition.tp) is partition:
                 del self.partitions[partition.tp]
+            if partition.beside is None:
+                self._memory.let_go(partition.state)
+                self._actions.append(GiveUp(partition.tp, partition.state.state_tp))
         owners = set(partitions)
-        self._look_ups = {
-            handle: asked
-            for handle, asked in self._look_ups.items()
-            if asked[1][0].owner not in owners
-        }
+        self._look_ups.drop(owners)
         self.delivery.drop(owners)
-        self._schemas.drop(owners)
-        self._go_first(self._settlement.hand_over(partitions), now)
+        self.parking.let_go(partitions)
+        self._arrivals.drop(owners)
+        self._arrivals.go_first(self._settlement.hand_over(partitions), now)
         for partition in partitions:
             unsettled = partition.pending.values()
             self.in_flight.remove(
                 len(unsettled), sum(len(item.record.value or b"") for item in unsettled)
             )
-            partition.pending = {}
+            # What is accepted of it late must not say that all it had read was settled.
+            partition.position, partition.pending = partition.watermark, {}
+
+
+def _hold(state: StateLog, reason: str, handle: int) -> None:
+    for owner in state.owners:
+        owner.hold(reason, handle)
+
+
+def _release(state: StateLog, reason: str, handle: int) -> None:
+    for owner in state.owners:
+        owner.release(reason, handle)
 
 
 def _handle(action: Action) -> int:

@@ -112,3 +112,7 @@ class StoreError(TikTokEventsError):
         super().__init__(f"{where}: {detail}")
         self.partition = partition
         self.detail = detail
+
+
+class StoreLostError(StoreError):
+    """A store is no longer what it was: its marks are not complete, and have to be read again."""

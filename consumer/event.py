@@ -46,6 +46,19 @@ class Record(NamedTuple):
         return f"<Record {self.topic}/{self.partition}@{self.offset}>"
 
 
+class Origin(NamedTuple):
+    """Where an event of the retry topic came from first, and which of its headers were its own.
+
+    `parked_ms`: since when it has stood at its place in the retry topic (milliseconds).
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    headers: Headers
+    parked_ms: int
+
+
 class Instant(NamedTuple):
     """A point in time by two clocks, taken together by the shell and handed to the engine.
 
@@ -225,7 +238,8 @@ class Attempt:
     """One HTTP request: many items share it. Filled in when the answer is judged.
 
     `verdict` is the verdict's name; `error` is `timeout`, `connection` or None. `events` is the
-    number of events in the request and `linked` the sampled ones' span identities.
+    number of events in the request and `linked` the sampled ones' span identities. `repeats` counts
+    the events in it that TikTok may have taken before, by why that is not known.
     """
 
     number: int
@@ -242,6 +256,7 @@ class Attempt:
     request_id: str | None = None
     verdict: str | None = None
     error: str | None = None
+    repeats: Mapping[str, int] = dataclass_field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -251,7 +266,9 @@ class Item:
     `event_id`, `event` and `event_source_id` are known once the value is decoded; `event` is the
     name as sent once it is mapped. `attempts` keeps at most the latest `ATTEMPTS_KEPT`;
     `attempt_count` counts all. `first_unknown_ms` is the time of the first attempt whose outcome
-    is unknown (wall clock, milliseconds); `replay_count` how often it was replayed.
+    is unknown (wall clock, milliseconds) and `unknown_cause` why it is; `replay_count` how often it
+    was replayed. `origin` is the source record's place where the record itself came by the retry
+    topic; `announced` says that the state topic knows of its attempts.
     """
 
     record: Record
@@ -269,7 +286,10 @@ class Item:
     attempts: tuple[Attempt, ...] = ()
     attempt_count: int = 0
     first_unknown_ms: int | None = None
+    unknown_cause: str | None = None
     replay_count: int = 0
+    origin: Origin | None = None
+    announced: bool = False
     waiters: list[Item] | None = None
     outcome: Outcome | None = None
     reason: Reason | None = None

@@ -1,27 +1,29 @@
-"""Which partitions this member owns, and which of them librdkafka fetches just now."""
+"""Which partitions one client reads for this member, and which of them it fetches just now.
+
+A partition that is not to be read, be it paused, held or not begun yet, is not in the client's
+assignment at all. That costs what the client's own pause costs (both throw away what was fetched
+ahead), takes effect at once, and leaves one state instead of two: librdkafka may forget the start
+offset of a partition that is paused right after its assignment (librdkafka#2190), and keeps one
+paused through hand-over and return. The group does not notice: ownership is not touched.
+"""
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from confluent_kafka import TopicPartition as KafkaPartition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from confluent_kafka import Consumer
 
     from consumer.event import TopicPartition
 
-_PAUSE_AFTER: Final = 0.5
-"""Seconds between an assignment and its first pause: librdkafka forgets the start offset of a
-partition that is paused before its fetcher has started (librdkafka#2190)."""
-
 
 class Stamped(NamedTuple):
-    """An order for one partition, bound to the assignment it was given under."""
+    """A partition in one of its assignments: orders and reports of another one are void."""
 
     tp: TopicPartition
     epoch: int
@@ -29,113 +31,112 @@ class Stamped(NamedTuple):
 
 @dataclass(slots=True)
 class Owned:
-    """A partition of this member, as the consumer's thread knows it.
+    """A partition of this member, as the thread knows it that reads it.
 
-    `epoch` numbers the assignment. `position` is where reading began or is held. `fetched` tells
-    whether librdkafka has it, `since` when it got it: a partition held from the start is not given
-    to it before it can be read. `asked_for_start` stands while not even the committed offset is
-    known. `uncommitted_start` is the position of a group that has no offset, until it is
-    committed. `bound_to` ties it to the topic as it was then. `paused` is librdkafka's state,
-    `wanted_paused` the listener's order.
+    `epoch` numbers the assignment. `position` is where reading begins when it begins next, `high`
+    the log end as last seen. `hold` is why it cannot be read; `start_unknown` stands while not
+    even the committed offset is known. `bound_to` ties it to the topic as it was then. `beside` is
+    the source partition that a partition of the retry topic is read beside. `begun` tells whether
+    the listener has said where to begin, `wanted` whether it wants records, `fetched` whether the
+    client has the partition.
     """
 
     epoch: int
-    since: float
     position: int
-    hold: str | None
-    high: int
-    fetched: bool
-    asked_for_start: bool
-    uncommitted_start: int | None
-    bound_to: bytes | None
-    wanted_paused: bool = False
-    paused: bool = False
+    hold: str | None = None
+    high: int = 0
+    start_unknown: bool = False
+    bound_to: bytes | None = None
+    beside: TopicPartition | None = None
+    begun: bool = False
+    wanted: bool = False
+    fetched: bool = False
 
 
 class Fetching:
-    """The owned partitions, and librdkafka's assignment and pauses kept in step with them."""
+    """The owned partitions, and the client's assignment, kept in step with what is wanted."""
 
     def __init__(self, consumer: Consumer) -> None:
         self._consumer = consumer
         self._suspended = False
         self.owned: dict[TopicPartition, Owned] = {}
 
-    @property
-    def quiet(self) -> bool:
-        """Whether polling brings no records, because everything is paused."""
-        return self._suspended and all(o.paused or not o.fetched for o in self.owned.values())
-
     def current(self, order: Stamped) -> Owned | None:
         """The partition of an order, unless it was handed over or lost since."""
         owned = self.owned.get(order.tp)
         return owned if owned is not None and owned.epoch == order.epoch else None
 
-    def pause(self, orders: Iterable[Stamped], *, paused: bool) -> None:
-        """Stop or go on reading these partitions; those no longer owned are left out."""
+    def own(self, assigned: Mapping[TopicPartition, Owned]) -> None:
+        """Own these; none is fetched before its first `resume`."""
+        self.owned.update(assigned)
+
+    def give_up(self, tps: Iterable[TopicPartition]) -> list[KafkaPartition]:
+        """Own these no longer; returns those that the client has to give back."""
+        given_up = [(tp, self.owned.pop(tp)) for tp in tps if tp in self.owned]
+        return [KafkaPartition(*tp) for tp, owned in given_up if owned.fetched]
+
+    def pause(self, orders: Iterable[Stamped]) -> None:
+        """Stop reading these partitions."""
         for order in orders:
             owned = self.current(order)
             if owned is not None:
-                owned.wanted_paused = paused
-        self.apply_pauses(time.monotonic())
+                owned.wanted = False
+        self._adjust()
+
+    def resume(self, order: Stamped, position: int) -> None:
+        """Read this partition: the first time from `position`, later from where it was left.
+
+        One that is held is read as soon as the hold ends, from the position that ends it.
+        """
+        owned = self.current(order)
+        if owned is None:
+            return
+        if not owned.begun:
+            owned.begun = True
+            if owned.hold is None:
+                owned.position = position
+        owned.wanted = True
+        self._adjust()
 
     def suspend(self, *, suspended: bool) -> None:
         """Stop or go on reading everything, so that polling can go on without records."""
         if suspended != self._suspended:
             self._suspended = suspended
-            self.apply_pauses(time.monotonic())
+            self._adjust()
 
-    def apply_pauses(self, now: float) -> None:
-        """Carry out what was ordered, as far as it is time for it."""
-        pause: list[KafkaPartition] = []
-        resume: list[KafkaPartition] = []
-        for tp, owned in self.owned.items():
-            wanted = owned.wanted_paused or self._suspended
-            if not owned.fetched or wanted == owned.paused:
-                continue
-            if not wanted:
-                resume.append(KafkaPartition(tp.topic, tp.partition))
-            elif now - owned.since >= _PAUSE_AFTER:
-                pause.append(KafkaPartition(tp.topic, tp.partition))
-            else:
-                continue
-            owned.paused = wanted
-        if pause:
-            self._consumer.pause(pause)
-        if resume:
-            self._consumer.resume(resume)
+    def move(self, tp: TopicPartition, position: int, hold: str | None) -> None:
+        """Go on at this position, or hold the partition there.
 
-    def begin(self, assigned: dict[TopicPartition, Owned]) -> None:
-        """Own these, and fetch those that are not held."""
-        self.owned.update(assigned)
-        self._consumer.incremental_assign(
-            [
-                KafkaPartition(tp.topic, tp.partition, owned.position)
-                for tp, owned in assigned.items()
-                if owned.fetched
-            ]
-        )
-
-    def begin_at(self, tp: TopicPartition, owned: Owned, offset: int) -> None:
-        """Fetch an owned partition from an offset, whether it was fetched before or not.
-
-        It leaves librdkafka's assignment and returns, because a fetcher that has lost its offset
-        cannot `seek`. The group does not notice: ownership is not touched.
+        One that is fetched leaves the client's assignment and returns, because a fetcher that has
+        lost its offset cannot `seek`.
         """
-        partition = KafkaPartition(tp.topic, tp.partition, offset)
-        if owned.paused:
-            self._consumer.resume([partition])
-            owned.paused = False
+        owned = self.owned[tp]
         if owned.fetched:
-            self._consumer.incremental_unassign([partition])
-        self._consumer.incremental_assign([partition])
-        owned.fetched, owned.since = True, time.monotonic()
+            self._consumer.incremental_unassign([KafkaPartition(*tp)])
+            owned.fetched = False
+        owned.position, owned.hold = position, hold
+        self._adjust()
 
-    def give_up(self, tps: list[TopicPartition]) -> None:
-        """Own these no longer. It answers the group's revocation, also where there are none."""
-        given = [(KafkaPartition(tp.topic, tp.partition), self.owned.pop(tp)) for tp in tps]
-        # librdkafka keeps a partition paused through hand-over and return.
-        if paused := [partition for partition, owned in given if owned.paused]:
-            self._consumer.resume(paused)
-        self._consumer.incremental_unassign(
-            [partition for partition, owned in given if owned.fetched]
-        )
+    def next_offset(self, tp: TopicPartition) -> int:
+        """The next record that reading will bring, control records in between left out."""
+        (reached,) = self._consumer.position([KafkaPartition(*tp)])
+        return reached.offset if reached.offset >= 0 else self.owned[tp].position
+
+    def _adjust(self) -> None:
+        begin: list[TopicPartition] = []
+        end: list[TopicPartition] = []
+        for tp, owned in self.owned.items():
+            wanted = owned.wanted and owned.hold is None and not self._suspended
+            if wanted != owned.fetched:
+                (begin if wanted else end).append(tp)
+        if end:
+            for tp in end:
+                self.owned[tp].position = self.next_offset(tp)
+                self.owned[tp].fetched = False
+            self._consumer.incremental_unassign([KafkaPartition(*tp) for tp in end])
+        if begin:
+            self._consumer.incremental_assign(
+                [KafkaPartition(*tp, self.owned[tp].position) for tp in begin]
+            )
+            for tp in begin:
+                self.owned[tp].fetched = True

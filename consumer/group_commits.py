@@ -1,8 +1,18 @@
-"""Commits of the group's member, and what becomes of them: always a result, never an exception."""
+"""Commits of the group's member, and what becomes of them: always a result, never an exception.
+
+They are the member's for the source's partitions and for those of the retry topic alike, whichever
+client reads them.
+
+The results of a commit come with the client's callbacks, at the next read. Inside a rebalance's
+callback there is none: while partitions drain there, commits are waited for (`serve_now`), so that
+membership can be proven however long a drain takes.
+"""
 
 from __future__ import annotations
 
 import time
+from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from confluent_kafka import KafkaException
@@ -18,7 +28,7 @@ if TYPE_CHECKING:
 
     from confluent_kafka import Consumer, KafkaError
 
-    from consumer.fetching import Fetching, Stamped
+    from consumer.fetching import Stamped
     from consumer.offsets import CommitOffset
 
 NOT_OWNED: Final = "not_owned"
@@ -26,10 +36,30 @@ NOT_OWNED: Final = "not_owned"
 
 _TRIES: Final = 5
 _RETRY_AFTER: Final = 0.1
+_STARTS_EVERY: Final = 1.0
+_START_TIMEOUT: Final = 1.0
+_ANSWER_TIMEOUT: Final = 5.0
+
+Orders = list[tuple["Stamped", "CommitOffset"]]
+
+
+@dataclass(slots=True)
+class _Standing:
+    """How the group stands in an owned partition.
+
+    `start_known` is whether the broker has said so. A group that has no offset begins where the
+    listener first reads; `uncommitted_start` is that place until it is committed.
+    """
+
+    epoch: int
+    start_known: bool
+    has_offset: bool
+    begun_at: int | None = None
+    uncommitted_start: int | None = None
 
 
 class GroupCommits:
-    """Commits offsets of owned partitions; lives on the consumer's thread.
+    """Commits offsets of owned partitions; lives on the member's thread, but for `ask`.
 
     `report` takes results as they come, `fail` an error that ends the membership.
     """
@@ -37,65 +67,119 @@ class GroupCommits:
     def __init__(
         self,
         consumer: Consumer,
-        fetching: Fetching,
         report: Callable[[list[CommitResult]], None],
         fail: Callable[[KafkaError], None],
     ) -> None:
         self._consumer = consumer
-        self._fetching = fetching
         self._report = report
         self._fail = fail
+        self._standings: dict[TopicPartition, _Standing] = {}
+        self._asked: deque[Orders] = deque()
+        self._next_starts = 0.0
 
-    def commit(self, orders: Iterable[tuple[Stamped, CommitOffset]]) -> None:
-        """Commit asynchronously, where the partition is still owned and its start is known.
+    # -- how the group stands -------------------------------------------------------------------
 
-        Whoever does not know where the group stood must not move it.
+    def own(self, order: Stamped, *, start_known: bool, has_offset: bool) -> None:
+        """Commits of this assignment are to be made from now on."""
+        self._standings[order.tp] = _Standing(order.epoch, start_known, has_offset)
+
+    def own_anew(self, before: Stamped, epoch: int) -> None:
+        """The partition's topic was made again: the group has no offset in it, in any words."""
+        if self._current(before) is not None:
+            self._standings[before.tp] = _Standing(epoch, start_known=True, has_offset=False)
+
+    def give_up(self, tps: Iterable[TopicPartition]) -> None:
+        """Commits of these partitions are no longer to be made."""
+        for tp in tps:
+            self._standings.pop(tp, None)
+
+    def start_found(self, order: Stamped, position: int | None, *, has_offset: bool) -> None:
+        """The broker has said how the group stands; `position` is None where it is held still."""
+        standing = self._current(order)
+        if standing is not None:
+            standing.start_known, standing.has_offset = True, has_offset
+            if standing.begun_at is not None and position is not None:
+                standing.begun_at = position
+                self._begin(standing)
+
+    def begun(self, order: Stamped, position: int) -> None:
+        """Reading begins at this position; later calls for the same assignment say nothing."""
+        standing = self._current(order)
+        if standing is not None and standing.begun_at is None:
+            standing.begun_at = position
+            self._begin(standing)
+
+    def _begin(self, standing: _Standing) -> None:
+        if standing.start_known and not standing.has_offset:
+            standing.uncommitted_start = standing.begun_at
+            self._next_starts = 0.0
+
+    def _current(self, order: Stamped) -> _Standing | None:
+        standing = self._standings.get(order.tp)
+        return standing if standing is not None and standing.epoch == order.epoch else None
+
+    # -- commits --------------------------------------------------------------------------------
+
+    def ask(self, orders: Orders) -> None:
+        """Commit these when the thread comes to it. May be called on any thread."""
+        self._asked.append(orders)
+
+    def serve(self) -> None:
+        """Make the commits that were asked for. Their results come with the client's callbacks."""
+        while self._asked:
+            self._asynchronously(self._allowed(self._asked.popleft()))
+
+    def serve_now(self, deadline: float) -> None:
+        """Make the commits that were asked for, and wait for each until it is answered.
+
+        `deadline` (monotonic seconds) is until when they may take.
         """
-        offsets: list[KafkaPartition] = []
-        refused: list[CommitResult] = []
-        for order, (offset, metadata) in orders:
-            owned = self._fetching.current(order)
-            if owned is not None and owned.asked_for_start:
-                refused.append(CommitResult(order.tp, offset, POSITION_UNKNOWN, retriable=True))
-            elif owned is None:
-                refused.append(CommitResult(order.tp, offset, NOT_OWNED, retriable=False))
-            else:
-                owned.uncommitted_start = None
-                offsets.append(KafkaPartition(order.tp.topic, order.tp.partition, offset, metadata))
-        if refused:
-            self._report(refused)
-        self._asynchronously(offsets)
+        while self._asked:
+            if offsets := self._allowed(self._asked.popleft()):
+                by = min(deadline, time.monotonic() + _ANSWER_TIMEOUT)
+                if results := self._synchronously(offsets, by):
+                    self._report(results)
 
-    def commit_starts(self) -> None:
-        """Commit where a group without an offset began.
+    def commit_starts(self, now: float) -> None:
+        """Commit where a group without an offset began, now and then until it is done.
 
         Else a crash before the first commit of a settled record would begin anew at another log
-        end, or at another log start, and skip what lies between.
+        end, or at another log start, and skip what lies between. Nobody asked for these commits,
+        so nobody is told of them.
         """
-        self._asynchronously(
-            [
-                KafkaPartition(tp.topic, tp.partition, owned.uncommitted_start)
-                for tp, owned in self._fetching.owned.items()
-                if owned.uncommitted_start is not None
-            ]
-        )
+        starts = [
+            KafkaPartition(*tp, standing.uncommitted_start)
+            for tp, standing in self._standings.items()
+            if standing.uncommitted_start is not None
+        ]
+        if not starts or now < self._next_starts:
+            return
+        self._next_starts = now + _STARTS_EVERY
+        if not self._answers(starts, now + _START_TIMEOUT):
+            return
+        for result in self._commit(starts):
+            if result.error is None:
+                standing = self._standings[result.tp]
+                standing.uncommitted_start, standing.has_offset = None, True
 
-    def before_hand_over(self, offsets: Mapping[TopicPartition, CommitOffset]) -> None:
-        """Commit and wait for it, a few times if need be: the next owner begins there."""
+    def before_hand_over(
+        self, offsets: Mapping[TopicPartition, CommitOffset], deadline: float
+    ) -> None:
+        """Commit and wait for it, a few times if need be: the next owner begins there.
+
+        Past the `deadline` (monotonic seconds) nothing is waited for or tried again.
+        """
         wanted = [
-            KafkaPartition(tp.topic, tp.partition, offset, metadata)
+            KafkaPartition(*tp, offset, metadata)
             for tp, (offset, metadata) in offsets.items()
-            if not self._fetching.owned[tp].asked_for_start
+            if self._standings[tp].start_known
         ]
         for tries_left in range(_TRIES - 1, -1, -1):
             if not wanted:
                 return
-            try:
-                done = self._consumer.commit(offsets=wanted, asynchronous=False)
-                results = commit_results(None, done)
-            except KafkaException as error:
-                results = commit_results(error.args[0], wanted)
-            again = {r.tp for r in results if r.error is not None and r.retriable and tries_left}
+            results = self._synchronously(wanted, deadline)
+            may_retry = tries_left > 0 and time.monotonic() + _RETRY_AFTER < deadline
+            again = {r.tp for r in results if r.error is not None and r.retriable and may_retry}
             if final := [r for r in results if r.tp not in again]:
                 self._report(final)
             wanted = [p for p in wanted if TopicPartition(p.topic, p.partition) in again]
@@ -104,16 +188,31 @@ class GroupCommits:
 
     def take_results(self, error: KafkaError | None, partitions: list[KafkaPartition]) -> None:
         """Take what librdkafka says of an asynchronous commit."""
-        results = commit_results(error, partitions)
-        for result in results:
-            owned = self._fetching.owned.get(result.tp)
-            if owned and result.error is None and result.offset == owned.uncommitted_start:
-                owned.uncommitted_start = None
-        if results:
-            self._report(results)
-        for cause in (error, *(partition.error for partition in partitions)):
-            if cause is not None and is_failure(cause):
-                self._fail(cause)
+        self._look_for_failure(error, partitions)
+        if partitions:
+            self._report(commit_results(error, partitions))
+
+    def _allowed(self, orders: Orders) -> list[KafkaPartition]:
+        """The orders that may be carried out; the others are answered at once.
+
+        Whoever does not know where the group stood must not move it. The same offset again is
+        committed again: it proves the membership.
+        """
+        offsets: list[KafkaPartition] = []
+        refused: list[CommitResult] = []
+        for order, (offset, metadata) in orders:
+            standing = self._current(order)
+            if standing is None:
+                refused.append(CommitResult(order.tp, offset, NOT_OWNED, retriable=False))
+            elif not standing.start_known:
+                refused.append(CommitResult(order.tp, offset, POSITION_UNKNOWN, retriable=True))
+            else:
+                # Never after this, lest the start overtakes what was settled since.
+                standing.uncommitted_start, standing.has_offset = None, True
+                offsets.append(KafkaPartition(*order.tp, offset, metadata))
+        if refused:
+            self._report(refused)
+        return offsets
 
     def _asynchronously(self, offsets: list[KafkaPartition]) -> None:
         if not offsets:
@@ -122,3 +221,42 @@ class GroupCommits:
             self._consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:
             self.take_results(error.args[0], offsets)
+
+    def _synchronously(self, offsets: list[KafkaPartition], deadline: float) -> list[CommitResult]:
+        """Commit and wait for the results; none if they could not be had by the deadline.
+
+        The commit is made all the same then, and its results come with a callback, if ever.
+        """
+        if self._answers(offsets, deadline):
+            return self._commit(offsets)
+        self._asynchronously(offsets)
+        return []
+
+    def _answers(self, offsets: list[KafkaPartition], deadline: float) -> bool:
+        """Whether the group's coordinator answers by the deadline.
+
+        A commit that is waited for knows no time-out: it would block as long as the coordinator is
+        away. So that is asked something before that knows one.
+        """
+        try:
+            left = max(deadline - time.monotonic(), 0.0)
+            self._consumer.committed(offsets[:1], timeout=left)
+        except KafkaException:
+            return False
+        return True
+
+    def _commit(self, offsets: list[KafkaPartition]) -> list[CommitResult]:
+        error, done = None, offsets
+        try:
+            done = self._consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as exception:
+            error = exception.args[0]
+        self._look_for_failure(error, done)
+        return commit_results(error, done)
+
+    def _look_for_failure(
+        self, error: KafkaError | None, partitions: Iterable[KafkaPartition]
+    ) -> None:
+        for cause in (error, *(partition.error for partition in partitions)):
+            if cause is not None and is_failure(cause):
+                self._fail(cause)

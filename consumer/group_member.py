@@ -1,54 +1,58 @@
-"""This process's member of the consumer group: everything that runs on the consumer's thread.
+"""This process's member of the consumer group: everything that runs on the member's thread.
 
 librdkafka's consumer is driven by one thread. Its rebalance callbacks run inside `consume`, on
 that thread, and block it while partitions are handed over; heartbeats go on in librdkafka's own
 threads. Nothing here decides what to read or commit: it does as told and reports.
+
+With each source partition the member owns the partition of the retry topic of the same number:
+it finds out where that begins, commits it and hands it over together with the source partition,
+while another client reads it.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import logging
 import time
-from operator import methodcaller
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
-from confluent_kafka import Consumer, KafkaException
-from confluent_kafka import TopicPartition as KafkaPartition
-
-from consumer.commit_metadata import is_recreated
-from consumer.errors import SourceError
-from consumer.event import Record, TopicPartition
-from consumer.fetching import Fetching, Owned
+from consumer.event import TopicPartition
+from consumer.fetching import Owned, Stamped
 from consumer.group_commits import GroupCommits
-from consumer.kafka_errors import POSITION_ERRORS, how_to_mend, is_failure, refused_properties
-from consumer.kafka_properties import consumer_properties
-from consumer.position import TRUNCATED, Position
-from consumer.source_events import AssignedPartition, CommitResult, PositionChange
-from consumer.source_positions import POSITION_UNKNOWN, PositionFinder
-from consumer.topic_ids import TopicIds
+from consumer.group_session import GroupSession
+from consumer.kafka_properties import consumer_properties, uses_broker_assignment
+from consumer.partition_reader import IDS_TIMEOUT, PartitionReader
+from consumer.position import Earliest, Position
+from consumer.source_events import AssignedPartition
+from consumer.source_positions import Found, PositionFinder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from confluent_kafka import KafkaError, Message
+    from confluent_kafka import Consumer, KafkaError
+    from confluent_kafka import TopicPartition as KafkaPartition
 
-    from consumer.event import Headers
+    from consumer.errors import SourceError
+    from consumer.event import Record
     from consumer.offsets import CommitOffset
-    from consumer.source_events import SourceEvents, SourceSettings
+    from consumer.retry_source import RetrySource
+    from consumer.source_events import PositionChange, SourceSettings
+    from consumer.source_reports import SourceReports
+    from consumer.topic_ids import TopicIds
 
 _log = logging.getLogger(__name__)
 
-_IDS_TIMEOUT: Final = 5.0
+_SESSION_TIMEOUT: Final = 5.0
+_SESSION_EVERY: Final = 60.0
+_SERVE_EVERY: Final = 0.05
+"""Seconds between two looks for commits that were asked for, while partitions drain."""
 
 
 class GroupMember:
-    """A consumer group's member; every method but the constructor runs on the consumer's thread.
+    """A consumer group's member; every method but the constructor runs on the member's thread.
 
-    `post` calls a listener's method on the event loop, in order, and returns at once. `drain`
-    asks the listener to give partitions up and blocks until it has answered. `assigned` tells the
-    listener of new partitions, with the epoch that orders for them have to carry.
-
-    `fetching` and `commits` take the orders.
+    `retries` gives an order to the client of the retry topic. `hand_over_by` tells until when a
+    hand-over that begins now has to be done, in monotonic seconds.
 
     Raises:
         ConfigError: librdkafka refused a property.
@@ -57,44 +61,48 @@ class GroupMember:
     def __init__(
         self,
         settings: SourceSettings,
-        events: SourceEvents,
-        post: Callable[..., None],
-        drain: Callable[[list[TopicPartition]], Mapping[TopicPartition, CommitOffset]],
-        assigned: Callable[[dict[TopicPartition, int], list[AssignedPartition]], None],
+        ids: TopicIds,
+        reports: SourceReports,
+        epochs: Iterator[int],
+        *,
+        retries: Callable[[Callable[[RetrySource], None]], None],
+        hand_over_by: Callable[[], float],
     ) -> None:
         self._settings = settings
-        self._events = events
-        self._post = post
-        self._drain = drain
-        self._assigned = assigned
-        self._epoch = 0
+        self._ids = ids
+        self._reports = reports
+        self._epochs = epochs
+        self._retries = retries
+        self._hand_over_by = hand_over_by
+        self._leaving = False
         self._rebalanced = False
-        self._revoked_now: set[TopicPartition] = set()
-        self._refused: list[Message] = []
-        self._next_tick = 0.0
-        self._next_recheck = 0.0
-        self._failed = False
-        config: dict[str, object] = {
-            **consumer_properties(settings.properties, settings.group_id),
-            "on_commit": self._on_commit,
-            "error_cb": self._on_error,
-            "logger": logging.getLogger("consumer.kafka"),
-        }
-        try:
-            self._consumer = Consumer(config)
-        except (KafkaException, ValueError, TypeError) as error:
-            raise refused_properties(error) from None
-        self._positions = PositionFinder(self._consumer, settings.start)
-        self._topic_ids = TopicIds(settings.properties)
-        self.fetching = Fetching(self._consumer)
-        self.commits = GroupCommits(self._consumer, self.fetching, self._report, self._fail)
+        self._given_up: set[TopicPartition] = set()
+        self._session: GroupSession | None = None
+        self._next_session = 0.0
+        if uses_broker_assignment(settings.properties):
+            self._session = GroupSession(settings.properties, settings.group_id)
+        properties = consumer_properties(settings.properties, settings.group_id)
+        self._reader = PartitionReader(
+            {**properties, "on_commit": self._on_commit},
+            settings,
+            ids,
+            self,
+            start=settings.start,
+        )
+        self._consumer = self._reader.consumer
+        self._retry_positions = PositionFinder(self._consumer, Earliest(), may_be_missing=True)
+        self.commits = GroupCommits(self._consumer, reports.committed, self._reader.take_error)
+        self.pause = self._reader.fetching.pause
+        self.resume = self._reader.fetching.resume
+
+    # -- the client of a reading thread ---------------------------------------------------------
 
     @property
-    def failed(self) -> bool:
-        """Whether a failure was reported; nothing more is read then."""
-        return self._failed
+    def has_failed(self) -> bool:
+        """Whether a failure was reported."""
+        return self._reader.has_failed
 
-    def join(self) -> None:
+    def begin(self) -> None:
         """Join the group."""
         self._consumer.subscribe(
             list(self._settings.topics),
@@ -103,285 +111,208 @@ class GroupMember:
             on_lost=self._on_lost,
         )
 
-    def leave(self) -> None:
-        """Drain, commit and hand over what is owned, and leave the group."""
-        self._consumer.close()
+    def tick(self, now: float) -> None:
+        """Make commits, keep positions and the session time-out right, and report log ends."""
+        self.commits.serve()
+        self.commits.commit_starts(now)
+        self._reader.tick(now)
+        if now >= self._next_session > 0.0:
+            self._tell_session()
+
+    def suspend(self, *, suspended: bool) -> None:
+        """Let reading bring nothing, or go on."""
+        self._reader.fetching.suspend(suspended=suspended)
 
     def read(self, timeout: float) -> list[Record]:
-        """Read the next chunk of records, waiting up to `timeout` seconds for it to fill.
+        """Read the next records. Serves rebalances and errors as a side effect.
 
-        Serves rebalances, commit results and errors as a side effect.
+        What was read ahead of a rebalance that happened inside the same read is left out, as far
+        as it is of partitions that were given up, also of those that came back.
         """
-        messages = self._consumer.consume(self._settings.chunk_size, timeout)
-        if not messages:
+        records = self._reader.read(timeout)
+        if self._rebalanced:
+            owned = self._reader.fetching.owned.keys() - self._given_up
+            records = [record for record in records if (record[0], record[1]) in owned]
             self._rebalanced = False
-            self._revoked_now.clear()
-            return []
-        records, self._refused = _records(messages)
-        return self._without_revoked(records) if self._rebalanced else records
+            self._given_up.clear()
+        return records
 
-    def tick(self, now: float) -> None:
-        """Do what is due: errors, late pauses, log ends, starts to commit, held partitions.
+    def hand_out(self, records: list[Record]) -> Callable[[], None]:
+        """All that concerns these partitions comes by this thread, in order: nothing to check."""
+        return self._reports.read(records)
 
-        To be called between two reads, when the records of the first are on their way: an error
-        that moves a position comes after the records before it.
-        """
-        refused, self._refused = self._refused, []
-        for message in refused:
-            self._on_message_error(message)
-        self.fetching.apply_pauses(now)
-        if now < self._next_tick:
-            return
-        self._next_tick = now + 1.0
-        self._report_high_watermarks()
-        self.commits.commit_starts()
-        if now >= self._next_recheck:
-            self._next_recheck = now + self._settings.recheck_interval
-            for tp, owned in list(self.fetching.owned.items()):
-                if owned.hold is not None:
-                    self._recheck(tp, owned)
+    def end(self) -> None:
+        """Drain, commit and hand over what is owned, leave the group and close."""
+        self._leaving = True
+        if tps := list(self._reader.fetching.owned):
+            # Not in the callback of the closing, where the client asks the group nothing any more.
+            self._hand_over(tps)
+            self._let_go(tps)
+        self._consumer.close()
 
     # -- the group's callbacks ------------------------------------------------------------------
 
-    def _on_assign(self, _consumer: Consumer, partitions: list[KafkaPartition]) -> None:
-        tps = [TopicPartition(p.topic, p.partition) for p in partitions]
-        bindings = self._topic_ids.bindings((tp.topic for tp in tps), _IDS_TIMEOUT) if tps else {}
-        found = self._positions.find(tps, bindings, self._settings.position_timeout)
-        self._epoch += 1
-        self._rebalanced = True
-        now = time.monotonic()
+    def _on_assign(self, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
+        consumer.incremental_assign([])  # none yet: without a word the client would take them all
+        if not self._leaving:
+            self._rebalanced = True
+            self._take_over([TopicPartition(p.topic, p.partition) for p in partitions])
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
+        tps = self._ours(partitions)
+        if tps:
+            self._hand_over(tps)
+        consumer.incremental_unassign(self._give_up(tps))
+
+    def _on_lost(self, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
+        tps = self._ours(partitions)
+        if tps:
+            self._reports.lost(tps)
+        consumer.incremental_unassign(self._give_up(tps))
+
+    def _ours(self, partitions: Iterable[KafkaPartition]) -> list[TopicPartition]:
+        tps = (TopicPartition(p.topic, p.partition) for p in partitions)
+        return [tp for tp in tps if tp in self._reader.fetching.owned]
+
+    # -- taking over ----------------------------------------------------------------------------
+
+    def _take_over(
+        self, tps: list[TopicPartition], known: Mapping[TopicPartition, Found] | None = None
+    ) -> None:
+        """Own partitions, with what is `known` of where they begin, and those beside them."""
+        deadline = time.monotonic() + self._settings.position_timeout
+        beside = {self._beside(tp): tp for tp in tps}
+        states = {self._settings.own_topics.state_of(tp.topic) for tp in tps}
+        topics = {tp.topic for tp in (*tps, *beside)} | states
+        bindings = self._ids.bindings(topics, IDS_TIMEOUT)
+        found = dict(known or {})
+        found |= self._reader.positions.find(
+            [tp for tp in tps if tp not in found], bindings, deadline
+        )
+        found |= self._retry_positions.find(beside, bindings, deadline)
+        epoch = next(self._epochs)
         owned = {
             tp: Owned(
-                epoch=self._epoch,
-                since=now,
-                position=position.offset,
-                hold=position.hold,
-                high=high,
-                fetched=position.hold is None,
-                asked_for_start=position.hold == POSITION_UNKNOWN,
-                uncommitted_start=(
-                    position.offset if committed is None and position.hold is None else None
-                ),
+                epoch=epoch,
+                position=one.position.offset,
+                hold=one.position.hold,
+                high=one.high,
+                start_unknown=one.unknown,
                 bound_to=bindings.get(tp.topic),
+                beside=beside.get(tp),
             )
-            for tp, (position, committed, _, high) in found.items()
+            for tp, one in found.items()
         }
-        self.fetching.begin(owned)
-        self._assigned(
-            dict.fromkeys(tps, self._epoch),
+        self._reader.fetching.own({tp: owned[tp] for tp in tps})
+        self._retries(lambda retries: retries.own({tp: owned[tp] for tp in beside}))
+        for tp, one in found.items():
+            self.commits.own(
+                Stamped(tp, epoch),
+                start_known=not one.unknown,
+                has_offset=one.committed is not None,
+            )
+        self._tell_session()
+        self._reports.assigned(
+            epoch,
             [
-                AssignedPartition(
-                    tp,
-                    position.offset,
-                    committed,
-                    position.hold,
-                    position.lost,
-                    metadata,
-                    bindings.get(tp.topic),
-                )
-                for tp, (position, committed, metadata, _) in found.items()
+                self._assigned(tp, found[tp], owned[tp], bindings)
+                for source in tps
+                for tp in (source, self._beside(source))
             ],
         )
-        self.commits.commit_starts()
 
-    def _on_revoke(self, _consumer: Consumer, partitions: list[KafkaPartition]) -> None:
-        tps = self._ours(partitions)
-        self._rebalanced = True
-        if tps:
-            offsets = self._drain(tps)
-            self.commits.before_hand_over({tp: offsets[tp] for tp in tps if tp in offsets})
-        self._give_up(tps)
-
-    def _on_lost(self, _consumer: Consumer, partitions: list[KafkaPartition]) -> None:
-        tps = self._ours(partitions)
-        self._rebalanced = True
-        if tps:
-            self._post(self._events.partitions_lost, tps)
-        self._give_up(tps)
-
-    def _give_up(self, tps: list[TopicPartition]) -> None:
-        self._revoked_now.update(tps)
-        self.fetching.give_up(tps)
-
-    def _ours(self, partitions: list[KafkaPartition]) -> list[TopicPartition]:
-        tps = (TopicPartition(p.topic, p.partition) for p in partitions)
-        return [tp for tp in tps if tp in self.fetching.owned]
-
-    # -- positions ------------------------------------------------------------------------------
-
-    def _recheck(self, tp: TopicPartition, owned: Owned) -> None:
-        """Ask again for a held partition; read it once it may be read."""
-        bindings = self._topic_ids.bindings([tp.topic], _IDS_TIMEOUT)
-        try:
-            if owned.asked_for_start:
-                found = self._positions.find([tp], bindings, timeout=2.0)[tp]
-                position, owned.high = found.position, found.high
-                owned.asked_for_start = position.hold == POSITION_UNKNOWN
-                if found.committed is None and position.hold is None:
-                    owned.uncommitted_start = position.offset
-            elif self._is_recreated(tp, owned, bindings):
-                self._begin_anew(tp, owned, bindings[tp.topic])
-                return
-            elif owned.hold == TRUNCATED:
-                return  # that the log has grown again does not bring back what is gone
-            else:
-                position, owned.high = self._positions.move(tp, owned.position, timeout=2.0)
-        except KafkaException as error:
-            _log.warning("%s/%d stays held: %s", *tp, error.args[0])
-            return
-        if position.hold is None:
-            self.fetching.begin_at(tp, owned, position.offset)
-        if position.hold != owned.hold:
-            self._moved(tp, owned, PositionChange(tp, *position))
-
-    def _lose_position(self, tp: TopicPartition, owned: Owned) -> None:
-        """Find out where to go on after the broker refused the offset to fetch."""
-        (reached,) = self._consumer.position([KafkaPartition(tp.topic, tp.partition)])
-        wanted = reached.offset if reached.offset >= 0 else owned.position
-        try:
-            bindings = self._topic_ids.bindings([tp.topic], _IDS_TIMEOUT)
-            if self._is_recreated(tp, owned, bindings):
-                self._begin_anew(tp, owned, bindings[tp.topic])
-                return
-            position, owned.high = self._positions.move(tp, wanted, timeout=2.0)
-        except KafkaException:
-            # Whether records are missing is not known yet: held, and asked again soon.
-            position = Position(wanted, hold=POSITION_UNKNOWN)
-        if position.hold is None:
-            self.fetching.begin_at(tp, owned, position.offset)
-        if position.hold is not None or position.lost is not None:
-            self._moved(tp, owned, PositionChange(tp, *position))
-
-    def _is_recreated(
-        self, tp: TopicPartition, owned: Owned, bindings: Mapping[str, bytes]
-    ) -> bool:
-        before, bound_to = owned.bound_to, bindings.get(tp.topic)
-        return before is not None and bound_to is not None and is_recreated(before, bound_to)
-
-    def _begin_anew(self, tp: TopicPartition, owned: Owned, bound_to: bytes) -> None:
-        """The topic was deleted and made again: its offsets begin anew, and so does the assignment.
-
-        Raises:
-            KafkaException: The broker does not tell the log start.
-        """
-        position, high = self._positions.move(tp, 0, timeout=2.0)
-        _log.warning("%s was deleted and made again: %s/%d begins at its start", tp.topic, *tp)
-        self._epoch += 1
-        self._post(self._events.partitions_lost, [tp])
-        owned.epoch, owned.bound_to = self._epoch, bound_to
-        owned.position = owned.uncommitted_start = position.offset
-        owned.hold, owned.high, owned.asked_for_start = None, high, False
-        self.fetching.begin_at(tp, owned, position.offset)
-        self._assigned(
-            {tp: self._epoch},
-            [AssignedPartition(tp, position.offset, None, bound_to=bound_to)],
+    def _assigned(
+        self, tp: TopicPartition, found: Found, owned: Owned, bindings: Mapping[str, bytes]
+    ) -> AssignedPartition:
+        state_bound_to = None
+        if owned.beside is None:
+            state_bound_to = bindings.get(self._settings.own_topics.state_of(tp.topic))
+        return AssignedPartition(
+            tp,
+            found.position.offset,
+            found.committed,
+            found.position.hold,
+            found.position.lost,
+            found.metadata,
+            owned.bound_to,
+            owned.beside,
+            state_bound_to,
         )
 
-    def _moved(self, tp: TopicPartition, owned: Owned, change: PositionChange) -> None:
-        owned.position, owned.hold = change.position, change.hold
-        _log.warning(
-            "%s/%d is read from %d, hold %s, lost %s",
-            *tp,
-            change.position,
-            change.hold,
-            change.lost,
-        )
-        self._post(self._events.position_changed, change)
+    def _beside(self, tp: TopicPartition) -> TopicPartition:
+        return TopicPartition(self._settings.own_topics.retry_of(tp.topic), tp.partition)
 
-    def _report_high_watermarks(self) -> None:
-        highs: dict[TopicPartition, int] = {}
-        for tp, owned in self.fetching.owned.items():
-            if owned.fetched:
-                partition = KafkaPartition(tp.topic, tp.partition)
-                _, high = self._consumer.get_watermark_offsets(partition, cached=True)
-                owned.high = max(owned.high, high)
-            highs[tp] = owned.high
-        if highs:
-            self._post(self._events.high_watermarks, highs)
+    def _tell_session(self) -> None:
+        if self._session is not None:
+            self._next_session = time.monotonic() + _SESSION_EVERY
+            if (seconds := self._session.news(_SESSION_TIMEOUT)) is not None:
+                self._reports.session_timeout(seconds)
 
-    # -- errors ---------------------------------------------------------------------------------
+    # -- handing over ---------------------------------------------------------------------------
 
-    def _on_message_error(self, message: Message) -> None:
-        error = message.error()
-        topic, partition = message.topic(), message.partition()
-        if error is None:
-            return
-        if error.name() in POSITION_ERRORS and topic is not None and partition is not None:
-            tp = TopicPartition(topic, partition)
-            owned = self.fetching.owned.get(tp)
-            if owned is not None and owned.hold is None:
-                self._lose_position(tp, owned)
-        else:
-            self._on_error(error)
+    def _hand_over(self, tps: list[TopicPartition]) -> None:
+        """Let the listener give partitions up, and commit what it says, all by one deadline."""
+        deadline = self._hand_over_by()
+        self.commits.before_hand_over(self._drained(tps, deadline), deadline)
+
+    def _drained(
+        self, tps: list[TopicPartition], deadline: float
+    ) -> Mapping[TopicPartition, CommitOffset]:
+        answer = self._reports.drain(tps)
+        while True:
+            left = max(deadline - time.monotonic(), 0.0)
+            concurrent.futures.wait([answer], min(left, _SERVE_EVERY))
+            if answer.cancelled():
+                _log.warning("Draining %d partitions was cancelled", len(tps))
+                return {}
+            if answer.done():
+                return answer.result()
+            if left == 0.0:
+                _log.warning("%d partitions did not drain in time", len(tps))
+                answer.cancel()
+                return {}
+            self.commits.serve_now(deadline)
+
+    def _give_up(self, tps: list[TopicPartition]) -> list[KafkaPartition]:
+        """Own these no longer, nor those beside them; returns what the client has of them."""
+        beside = [self._beside(tp) for tp in tps]
+        self._rebalanced = True
+        self._given_up.update(tps)
+        self._retries(lambda retries: retries.give_up(beside))
+        self.commits.give_up([*tps, *beside])
+        return self._reader.fetching.give_up(tps)
+
+    def _let_go(self, tps: list[TopicPartition]) -> None:
+        """Own these no longer, outside of a rebalance."""
+        if fetched := self._give_up(tps):
+            self._consumer.incremental_unassign(fetched)
+
+    # -- what the client and its reader tell ----------------------------------------------------
 
     def _on_commit(self, error: KafkaError | None, offsets: list[KafkaPartition]) -> None:
         self.commits.take_results(error, offsets)
 
-    def _on_error(self, error: KafkaError) -> None:
-        if is_failure(error):
-            self._fail(error)
-        else:
-            # librdkafka tries again by itself, also where no broker can be reached.
-            _log.warning("Kafka: %s", error)
+    def position_changed(self, order: Stamped, change: PositionChange) -> None:
+        """Pass it on."""
+        self._reports.position_changed(order, change)
 
-    def _report(self, results: list[CommitResult]) -> None:
-        self._post(self._events.committed, results)
+    def start_found(self, order: Stamped, found: Found) -> None:
+        """Commit for this partition from now on."""
+        position, has_offset = found.position, found.committed is not None
+        start = position.offset if position.hold is None else None
+        self.commits.start_found(order, start, has_offset=has_offset)
 
-    def _fail(self, error: KafkaError) -> None:
-        if not self._failed:
-            self._failed = True
-            failure = SourceError(error.str(), how_to_mend(error), error.name())
-            self._post(self._events.source_failed, failure)
+    def recreated(self, tp: TopicPartition, log_start: int, high: int, bound_to: bytes) -> None:
+        """Take the partition over anew, at the log start of the topic of today."""
+        del bound_to  # asked for again, with those of the topics beside it
+        self._reports.lost([tp])
+        self._let_go([tp])
+        self._take_over([tp], {tp: Found(Position(log_start), high=high)})
 
-    def _without_revoked(self, records: list[Record]) -> list[Record]:
-        """Leave out what was read ahead of a rebalance that happened inside the same read.
+    def high_watermarks(self, highs: Mapping[TopicPartition, int]) -> None:
+        """Pass them on."""
+        self._reports.high_watermarks(highs)
 
-        A partition that left and came back within one read is begun again at its new position:
-        which of its records belong to which assignment cannot be told.
-        """
-        again = self._revoked_now & self.fetching.owned.keys()
-        for tp in again:
-            owned = self.fetching.owned[tp]
-            if owned.fetched:
-                self.fetching.begin_at(tp, owned, owned.position)
-        readable = self.fetching.owned.keys() - again
-        self._rebalanced = False
-        self._revoked_now.clear()
-        return [record for record in records if (record[0], record[1]) in readable]
-
-
-# For a header name that is no UTF-8 the client sets an exception and returns a broken list all the
-# same. A call written out, `message.headers()`, is specialised by the interpreter once it is warm
-# and does not look for that any more; a call made by C code always does.
-_headers_of = methodcaller("headers")
-
-
-def _records(messages: Iterable[Message]) -> tuple[list[Record], list[Message]]:
-    """Turn messages into records, and set those aside that carry an error instead."""
-    records: list[Record] = []
-    errors: list[Message] = []
-    append = records.append
-    make = tuple.__new__  # a third of the cost of the class's own constructor
-    for message in messages:
-        if message.error() is not None:
-            errors.append(message)
-            continue
-        try:
-            headers = _headers_of(message)
-        except (UnicodeDecodeError, SystemError):
-            headers = None  # a name that is no UTF-8: the client cannot tell any of them
-        append(
-            make(
-                Record,
-                (
-                    message.topic(),
-                    message.partition(),
-                    message.offset(),
-                    message.timestamp()[1],
-                    message.key(),
-                    message.value(),
-                    tuple(cast("Headers", headers)) if headers else (),
-                ),
-            )
-        )
-    return records, errors
+    def failed(self, error: SourceError) -> None:
+        """Pass it on."""
+        self._reports.failed(error)

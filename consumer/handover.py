@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from consumer.event import Item
+    from consumer.messages import Released
     from consumer.offsets import Partition
+
+CLOSE_GRACE = 0.5
+"""Seconds that a hand-over which is done with everything else waits for its last words."""
 
 LOOK_SECONDS = 0.05
 """How often a drain looks whether what is left can still move."""
@@ -28,6 +32,44 @@ class HandOver:
     partitions: list[Partition]
     deadline: float
     handle: int
+
+
+@dataclass(slots=True, eq=False)
+class Closing:
+    """Partitions let go of, handed over when these records are acknowledged, or at a time."""
+
+    handles: set[int]
+    deadline: float
+    released: Released
+
+
+class Closings:
+    """Hand-overs that wait for their last words: that nothing of theirs is in the air.
+
+    The next owner waits where it was not told. So the words are waited for, but not for long.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[Closing] = []
+
+    def begin(self, handles: set[int], released: Released, *, deadline: float, now: float) -> None:
+        """Partitions were let go of; these records say so (times in seconds)."""
+        self._waiting.append(Closing(handles, max(deadline, now + CLOSE_GRACE), released))
+
+    def acknowledged(self, handle: int) -> None:
+        """The broker has one of the records."""
+        for closing in self._waiting:
+            closing.handles.discard(handle)
+
+    def ended(self, now: float) -> list[Released]:
+        """What can be handed over now."""
+        done = [one for one in self._waiting if not one.handles or now >= one.deadline]
+        self._waiting = [one for one in self._waiting if one not in done]
+        return [one.released for one in done]
+
+    def wake_at(self) -> float:
+        """When the next is handed over in any case: seconds, infinity for none."""
+        return min((one.deadline for one in self._waiting), default=math.inf)
 
 
 class HandOvers:

@@ -28,6 +28,11 @@ def refused_properties(error: Exception) -> ConfigError:
 POSITION_ERRORS: Final = frozenset({"_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE", "_LOG_TRUNCATION"})
 """The broker has no record at the offset that was to be fetched."""
 
+MISSING_TOPIC_ERRORS: Final = frozenset(
+    {"UNKNOWN_TOPIC_OR_PART", "UNKNOWN_TOPIC_ID", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION"}
+)
+"""The topic, or that partition of it, is not there: not yet, or no longer."""
+
 _GRANT = "grant the consumer's principal the right to"
 _FAILURES: Final[Mapping[str, str]] = {
     "FENCED_INSTANCE_ID": "another member runs with this group.instance.id: give each its own",

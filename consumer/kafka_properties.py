@@ -124,6 +124,10 @@ _PRODUCER_DEFAULTS: Final = {
     # a large letter from taking its neighbours along. One record alone may exceed this.
     "batch.size": "131072",
     "compression.type": "lz4",
+    # Soon knows partitions that our own topics were given while they are in use.
+    "topic.metadata.refresh.interval.ms": "10000",
+    # Soon says that a topic is gone, instead of waiting for it; the record is tried again anyway.
+    "topic.metadata.propagation.max.ms": "5000",
 }
 
 
@@ -150,6 +154,32 @@ def consumer_properties(properties: Properties, group_id: str) -> dict[str, str]
     if uses_broker_assignment(properties):
         return {name: value for name, value in complete.items() if name not in _CLASSIC_ONLY}
     return complete | {"partition.assignment.strategy": "cooperative-sticky"}
+
+
+def state_reader_properties(properties: Properties, group_id: str) -> dict[str, str]:
+    """Complete configuration of the consumer that reads the state topic outside of the group.
+
+    The end of a partition is told, since a read may end there, and so is a position that the log
+    does not have. Its queue is small: partitions wait in it while others are worked on.
+    """
+    complete = _CONSUMER_DEFAULTS | {
+        name: value
+        for name, value in properties.items()
+        if name not in _GROUP_ONLY and name not in _PRODUCER_ONLY and not name.startswith("queue.")
+    }
+    return complete | {
+        "group.id": group_id,
+        "enable.auto.commit": "false",
+        "enable.auto.offset.store": "false",
+        "auto.offset.reset": "error",
+        "enable.partition.eof": "true",
+        "isolation.level": "read_uncommitted",
+        "queued.max.messages.kbytes": "8192",
+        "fetch.max.bytes": "4194304",
+        "max.partition.fetch.bytes": "524288",
+        # How long the broker keeps a fetch at the log's end: the end is told only after it.
+        "fetch.wait.max.ms": "25",
+    }
 
 
 def producer_properties(properties: Properties) -> dict[str, str]:

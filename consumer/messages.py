@@ -46,11 +46,59 @@ ProduceError = Literal["retriable", "too_large"]
 
 
 class Acknowledged(NamedTuple):
-    """What became of a `Produce`: acknowledged by the broker, or the kind of error."""
+    """What became of a `Produce`: acknowledged by the broker, or the kind of error.
+
+    `offset` is the one the broker gave the record; None with an error, or where it is not told.
+    """
 
     handle: int
     error: ProduceError | None = None
     detail: str | None = None
+    offset: int | None = None
+
+
+class StateRecord(NamedTuple):
+    """A record of the state topic; `timestamp` (milliseconds) is the broker's."""
+
+    offset: int
+    timestamp: int
+    value: bytes | None
+
+
+class StateChunk(NamedTuple):
+    """Records of a state partition, in order, with nothing left out before `next_offset`.
+
+    `log_start` and `log_end` are the partition's ends as last seen.
+    """
+
+    records: Sequence[StateRecord]
+    next_offset: int
+    log_start: int
+    log_end: int
+
+
+class Reached(NamedTuple):
+    """How far a local store has come, written together with the marks that got it there.
+
+    `next_offset`: of the state partition; all marks below it are in the store. `floor`: where to
+    begin reading to find every announced attempt that had no outcome yet; not above `next_offset`.
+    `settled_through`: the source offset below which every record had its outcome. `bound_to` ties
+    that to the source topic. `unclosed`: members that announced attempts and have not said since
+    that none is in the air.
+    """
+
+    next_offset: int
+    floor: int
+    settled_through: int
+    bound_to: bytes
+    unclosed: tuple[bytes, ...] = ()
+
+
+class Marks(NamedTuple):
+    """Keys that were accepted at one time (milliseconds), 16 bytes each, one after the other."""
+
+    accepted_ms: int
+    keys: bytes
 
 
 # Actions of the engine
@@ -70,12 +118,38 @@ class LookUp(NamedTuple):
     keys: Sequence[bytes]
 
 
-class Mark(NamedTuple):
-    """Write these acceptances (key, milliseconds) durably; answer by `Engine.marked`."""
+class OpenStore(NamedTuple):
+    """Open the partition's local store; answer by `Engine.store_opened`.
+
+    `state_bound_to` is what the state topic is bound to: marks of another cluster are wiped, a
+    position in another topic is forgotten.
+    """
 
     handle: int
     tp: TopicPartition
-    marks: Sequence[tuple[bytes, int]]
+    state_bound_to: bytes
+
+
+class ReadState(NamedTuple):
+    """Read a chunk of a state partition; answer by `Engine.state_read`.
+
+    From `start` (None, or one that retention has deleted: the log start) up to, not including,
+    `end`.
+    """
+
+    handle: int
+    tp: TopicPartition
+    start: int | None
+    end: int
+
+
+class StoreMarks(NamedTuple):
+    """Write these acceptances and the position reached, atomically; answer by `Engine.marked`."""
+
+    handle: int
+    tp: TopicPartition
+    marks: Sequence[Marks]
+    reached: Reached
 
 
 class Send(NamedTuple):
@@ -85,7 +159,10 @@ class Send(NamedTuple):
 
 
 class Produce(NamedTuple):
-    """Produce a dead letter; answer by `Engine.acknowledged`. `timestamp` -1 means none."""
+    """Produce a record; answer by `Engine.acknowledged`. `timestamp` -1 means none.
+
+    `partition` None leaves it to the key.
+    """
 
     handle: int
     topic: str
@@ -93,6 +170,7 @@ class Produce(NamedTuple):
     value: bytes | None
     headers: Headers
     timestamp: int
+    partition: int | None = None
 
     def __repr__(self) -> str:
         """Where to; never the record."""
@@ -112,9 +190,10 @@ class Pause(NamedTuple):
 
 
 class Resume(NamedTuple):
-    """Read this partition again."""
+    """Read this partition, or read it again. The first time it begins at `position`."""
 
     tp: TopicPartition
+    position: int
 
 
 class Flow(NamedTuple):
@@ -127,6 +206,19 @@ class Settled(NamedTuple):
     """These items have their outcome: count them, trace them."""
 
     items: Sequence[Item]
+
+
+class Parked(NamedTuple):
+    """These items are in the retry topic now: they have no outcome yet, count them."""
+
+    items: Sequence[Item]
+
+
+class GiveUp(NamedTuple):
+    """A source partition is no longer ours: close its store, read its state partition no more."""
+
+    tp: TopicPartition
+    state_tp: TopicPartition
 
 
 class AttemptFinished(NamedTuple):
@@ -148,7 +240,9 @@ class Released(NamedTuple):
 Action = (
     FetchSchema
     | LookUp
-    | Mark
+    | OpenStore
+    | ReadState
+    | StoreMarks
     | Send
     | Produce
     | Commit
@@ -157,5 +251,7 @@ Action = (
     | Flow
     | Settled
     | AttemptFinished
+    | GiveUp
+    | Parked
     | Released
 )

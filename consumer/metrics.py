@@ -95,8 +95,9 @@ class Metrics:
         )
         self.repeats = count(
             "repeats_total",
-            "Events sent again although the attempt before may have counted, by its cause.",
+            "Events sent again although TikTok may have them, by why that is not known.",
             "{event}",
+            *destination,
             "cause",
         )
         self.requests_in_flight = gauge(
@@ -116,9 +117,27 @@ class Metrics:
             "state",
         )
 
+        self.parked = count(
+            "parked_total",
+            "Events put into the retry topic to wait for their destination there.",
+            "{event}",
+            *destination,
+        )
+        self.lease_held = gauge(
+            "lease_held",
+            "1 while membership of the group is proven and requests may start, 0 while it is not.",
+            "1",
+        )
+
         self.consumer_lag = gauge(
             "consumer_lag",
-            "Records between the first unsettled one and the end of the log.",
+            "Records of a source topic between the first unsettled one and the end of the log.",
+            "{record}",
+            *partition,
+        )
+        self.retry_lag = gauge(
+            "retry_lag",
+            "Records of the retry topic that wait: from the first unsettled one to its end.",
             "{record}",
             *partition,
         )
@@ -139,6 +158,18 @@ class Metrics:
             "dedup_entries",
             "Accepted keys in the local store, estimated.",
             "{key}",
+            *partition,
+        )
+        self.dedup_rebuild_read = gauge(
+            "dedup_rebuild_read",
+            "Records of the state topic read so far, while a partition's memory is put together.",
+            "{record}",
+            *partition,
+        )
+        self.dedup_rebuild_records = gauge(
+            "dedup_rebuild_records",
+            "Records of the state topic to be read before the partition can begin.",
+            "{record}",
             *partition,
         )
 

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from consumer.limits import GateState
-from consumer.status import WAITING_FOR_GROUP, lag
+from consumer.status import REBUILDING_PHASES, WAITING_FOR_GROUP, lag
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from consumer.event import Attempt, Item, TopicPartition
+    from consumer.instruments import Labels
+    from consumer.offsets import Partition
     from consumer.status import Status
     from consumer.telemetry import Telemetry
+
+
+logger = logging.getLogger(__name__)
+
+TELL_SECONDS = 10.0
+"""Between two log lines about the same rebuild; one that takes no longer has none."""
 
 
 class Observer:
@@ -21,6 +31,8 @@ class Observer:
     def __init__(self, telemetry: Telemetry, status: Status) -> None:
         self._telemetry = telemetry
         self._status = status
+        self._retry_topics: set[str] = set()
+        self._rebuilds: dict[Labels, float] = {}
 
     def assigned(self) -> None:
         """The group has said which partitions are ours."""
@@ -28,14 +40,21 @@ class Observer:
             self._status.not_ready = None
 
     def consumed(self, topic: str, records: int) -> None:
-        """Records were read."""
-        self._status.totals.consumed += records
+        """Records were read. Those of a retry topic were consumed before: in the totals once."""
+        if not self._is_retry(topic):
+            self._status.totals.consumed += records
         self._telemetry.consumed(topic, records)
 
     def settled(self, items: Sequence[Item]) -> None:
         """These items have their outcome."""
         self._status.totals.count(items)
         self._telemetry.settled(items)
+
+    def parked(self, items: Sequence[Item]) -> None:
+        """These items are in the retry topic, and wait there for their destination."""
+        counts = Counter(item.event_source_id or "" for item in items)
+        for event_source_id, number in counts.items():
+            self._telemetry.metrics.parked.add(number, (event_source_id,))
 
     def attempt_finished(self, attempt: Attempt) -> None:
         """A request is over."""
@@ -54,21 +73,49 @@ class Observer:
         metrics, engine = self._telemetry.metrics, self._status.engine
         metrics.in_flight.set(engine.in_flight.events)
         metrics.in_flight_bytes.set(engine.in_flight.bytes)
-        partitions = {
-            (p.tp.topic, str(p.tp.partition)): p for p in list(engine.partitions.values())
-        }
-        metrics.consumer_lag.replace(
-            {key: behind for key, p in partitions.items() if (behind := lag(p)) is not None}
+        sources, retries = _labelled(self._status.sources()), _labelled(self._status.retries())
+        held = engine.lease.holds(self._status.now().mono)
+        # Without partitions there is nothing to prove.
+        metrics.lease_held.replace({(): float(held)} if sources else {})
+        metrics.consumer_lag.replace(_known({key: lag(p) for key, p in sources.items()}))
+        metrics.retry_lag.replace(_known({key: lag(p) for key, p in retries.items()}))
+        metrics.unsettled_span.replace(
+            {key: p.unsettled_span for key, p in (sources | retries).items()}
         )
-        metrics.unsettled_span.replace({key: p.unsettled_span for key, p in partitions.items()})
+        self._sample_memory(sources)
+        self._sample_destinations()
+
+    def _sample_memory(self, sources: Mapping[Labels, Partition]) -> None:
+        metrics, stores = self._telemetry.metrics, self._status.stores
         metrics.dedup_entries.replace(
-            {
-                key: entries
-                for key, p in partitions.items()
-                if (entries := self._status.stores.entries(p.tp)) is not None
-            }
+            _known({key: stores.entries(p.tp) for key, p in sources.items()})
         )
-        queues = {q.destination.event_source_id: q for q in engine.delivery.queues.values()}
+        progress = {
+            key: p.state.progress
+            for key, p in sources.items()
+            if p.state.phase in REBUILDING_PHASES
+        }
+        metrics.dedup_rebuild_read.replace({key: read for key, (read, _) in progress.items()})
+        metrics.dedup_rebuild_records.replace({key: of for key, (_, of) in progress.items()})
+        self._tell_rebuilds(progress, self._status.now().mono)
+
+    def _tell_rebuilds(self, progress: Mapping[Labels, tuple[int, int]], now: float) -> None:
+        told = self._rebuilds
+        self._rebuilds = {key: told.get(key, now) for key in progress}
+        for key, (read, of) in progress.items():
+            if now >= self._rebuilds[key] + TELL_SECONDS:
+                self._rebuilds[key] = now
+                topic, partition = key
+                logger.info(
+                    "rebuilding what was accepted: %d of %d records of the state topic",
+                    read,
+                    of,
+                    extra={"topic": topic, "partition": int(partition)},
+                )
+
+    def _sample_destinations(self) -> None:
+        metrics, delivery = self._telemetry.metrics, self._status.engine.delivery
+        queues = {q.destination.event_source_id: q for q in delivery.queues.values()}
         metrics.requests_in_flight.replace({(d,): q.gates.in_flight for d, q in queues.items()})
         metrics.concurrency_limit.replace({(d,): q.gates.concurrency for d, q in queues.items()})
         metrics.destination_state.replace(
@@ -78,3 +125,19 @@ class Observer:
                 for state in GateState
             }
         )
+
+    def _is_retry(self, topic: str) -> bool:
+        if topic in self._retry_topics:
+            return True
+        known = any(p.tp.topic == topic for p in self._status.retries())
+        if known:
+            self._retry_topics.add(topic)
+        return known
+
+
+def _labelled(partitions: Iterable[Partition]) -> dict[Labels, Partition]:
+    return {(p.tp.topic, str(p.tp.partition)): p for p in partitions}
+
+
+def _known(values: Mapping[Labels, float | None]) -> dict[Labels, float]:
+    return {key: value for key, value in values.items() if value is not None}

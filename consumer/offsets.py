@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from consumer.event import Item, TopicPartition
     from consumer.source_events import AssignedPartition
+    from consumer.state_log import StateLog
 
 
 class CommitOffset(NamedTuple):
@@ -35,12 +36,18 @@ class Partition:
     flows again when the last of them ends. `progressed` says that there may be more to commit.
     `settled` are spans above the first position that have their outcome already, by the metadata
     of the commit it came from; `bound_to` ties our own metadata to the topic, None writes none.
+
+    `state` is the memory of what was accepted. A partition of the retry topic shares it with the
+    source partition that it is read `beside`, and which names it as its `retry`. `waiting` are
+    items that are looked up when the memory is complete.
     """
 
     __slots__ = (
         "_bound_to",
+        "_is_new",
         "_settled",
         "active",
+        "beside",
         "committed",
         "draining",
         "high",
@@ -48,7 +55,10 @@ class Partition:
         "pending",
         "position",
         "progressed",
+        "retry",
+        "state",
         "tp",
+        "waiting",
     )
 
     def __init__(
@@ -58,8 +68,15 @@ class Partition:
         committed: CommitOffset | None,
         settled: Iterable[Span] = (),
         bound_to: bytes | None = None,
+        *,
+        state: StateLog,
+        beside: Partition | None = None,
     ) -> None:
         self.tp = tp
+        self.state = state
+        self.beside = beside
+        self.retry: Partition | None = None
+        self.waiting: list[Item] = []
         self._settled = deque(settled)
         self._bound_to = bound_to
         self.position = position
@@ -70,21 +87,38 @@ class Partition:
         self.progressed = committed is None or committed.offset != position
         self.active = True
         self.draining = False
+        self._is_new = False
 
     @classmethod
-    def taken_over(cls, one: AssignedPartition) -> Partition:
+    def taken_over(
+        cls, one: AssignedPartition, state: StateLog, beside: Partition | None = None
+    ) -> Partition:
         """A partition just assigned, with what the commit it comes from tells of it."""
         committed = None if one.committed is None else CommitOffset(one.committed, one.metadata)
         settled: Iterable[Span] = ()
         if one.bound_to is not None and one.committed == one.position:
             settled = decode(one.metadata, one.position, one.bound_to)
-        return cls(one.tp, one.position, committed, settled, one.bound_to)
+        partition = cls(
+            one.tp, one.position, committed, settled, one.bound_to, state=state, beside=beside
+        )
+        if beside is not None:
+            beside.retry = partition
+        state.owners.append(partition)
+        partition._is_new = one.committed is None and one.hold is None
+        return partition
 
     def __repr__(self) -> str:
         """Coordinates and state."""
         state = "active" if self.active else "handed over"
         name = f"{self.tp.topic}/{self.tp.partition}"
         return f"<Partition {name} {state} position={self.position} pending={len(self.pending)}>"
+
+    def begin_at(self, settled_through: int) -> None:
+        """Reading may begin: a group that has no offset any more goes on where it had come to."""
+        if self._is_new and settled_through:
+            self.position = settled_through
+            self.progressed = True
+        self._is_new = False
 
     def take(self, item: Item) -> bool:
         """Takes a record; false where it has its outcome, or was taken before (fetched twice)."""
@@ -126,11 +160,21 @@ class Partition:
         """How many offsets lie between the watermark and the position."""
         return self.position - self.watermark
 
-    def to_commit(self) -> CommitOffset | None:
-        """What to commit now; None where it would say nothing new."""
+    @property
+    def source(self) -> Partition:
+        """The source partition: itself, or the one it is read beside."""
+        return self if self.beside is None else self.beside
+
+    @property
+    def may_commit(self) -> bool:
+        """Whether its position is settled: a group without one may have to go on elsewhere."""
+        return self.committed is not None or self.state.ready
+
+    def to_commit(self, *, repeated: bool = False) -> CommitOffset | None:
+        """What to commit now; None where it would say nothing new, unless `repeated`."""
         self.progressed = False
         commit = CommitOffset(self.watermark, self._metadata())
-        return None if commit == self.committed else commit
+        return None if commit == self.committed and not repeated else commit
 
     def _metadata(self) -> str:
         if self._bound_to is None:

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
-from consumer.errors import SourceError, StoreError
+from consumer.errors import SourceError, StoreError, StoreLostError
 from consumer.event import Instant
 from consumer.log_limit import LogLimit
 from consumer.messages import (
@@ -24,25 +24,29 @@ from consumer.messages import (
     Commit,
     FetchSchema,
     Flow,
+    GiveUp,
     LookUp,
-    Mark,
+    OpenStore,
+    Parked,
     Pause,
     Produce,
+    ReadState,
     RegistryUnavailable,
     Released,
     Resume,
     SchemaAnswer,
     Send,
     Settled,
+    StoreMarks,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
-    from consumer.dedup import Store
     from consumer.deliver import Request
     from consumer.engine import Engine
     from consumer.event import Attempt, Item, Record, TopicPartition
+    from consumer.messages import Marks, Reached, StateChunk
     from consumer.offsets import CommitOffset
     from consumer.source_events import AssignedPartition, CommitResult, PositionChange
     from consumer.verdict import Answer
@@ -60,8 +64,8 @@ class SourceControl(Protocol):
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
         """Read these partitions no further."""
 
-    def resume(self, partitions: Iterable[TopicPartition]) -> None:
-        """Read these partitions again."""
+    def resume(self, tp: TopicPartition, position: int) -> None:
+        """Read this partition again, or for the first time: from this position."""
 
     def flow(self, open: bool) -> None:  # noqa: A002, FBT001  the one thing it says
         """Take records at all, or none."""
@@ -92,13 +96,33 @@ class Producer(Protocol):
 
 
 class StoreKeeper(Protocol):
-    """The deduplication stores of this process, one a partition."""
+    """The deduplication stores of this process, one a partition.
 
-    def open(self, tp: TopicPartition) -> Store:
-        """The partition's store; opened when first asked for. May raise `StoreError`."""
+    Every method but `close` may raise `StoreError`, and `StoreLostError` where the store is no
+    longer what it was.
+    """
+
+    def open(self, tp: TopicPartition, state_bound_to: bytes) -> Reached | None:
+        """Opens the partition's store; how far it has come in the state topic, if it has."""
+
+    def accepted_at(self, tp: TopicPartition, keys: Sequence[bytes]) -> list[int | None]:
+        """When each key was accepted, in milliseconds since the epoch; None where it was not."""
+
+    def mark(self, tp: TopicPartition, marks: Sequence[Marks], reached: Reached) -> None:
+        """Writes acceptances and how far the store has come with them, all or nothing."""
 
     def close(self, tp: TopicPartition) -> None:
         """Gives the partition's store up."""
+
+
+class StateSource(Protocol):
+    """Reads the state topic; what it read comes to `Pipeline.state_read` or `state_unread`."""
+
+    def read(self, wanted: ReadState) -> None:
+        """Reads a chunk; returns at once."""
+
+    def forget(self, tp: TopicPartition) -> None:
+        """A state partition is no longer of interest."""
 
 
 class Observer(Protocol):
@@ -119,6 +143,9 @@ class Observer(Protocol):
     def records_lost(self, tp: TopicPartition, lost: tuple[int, int]) -> None:
         """Retention deleted these offsets (half-open range) before this group read them."""
 
+    def parked(self, items: Sequence[Item]) -> None:
+        """These items wait in the retry topic now."""
+
     def paused(self, reason: str) -> None:
         """A partition was paused."""
 
@@ -132,10 +159,11 @@ _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Pipeline:
-    """Drives one engine. `source` and `producer` are set before `run`, since they report here."""
+    """Drives one engine. Source, producer and state source report here: they are set afterwards."""
 
     source: SourceControl
     producer: Producer
+    state_source: StateSource
 
     def __init__(
         self,
@@ -185,6 +213,10 @@ class Pipeline:
                 self._observer.records_lost(one.tp, one.lost)
         self._drive(lambda now: self.engine.assigned(assigned, now))
 
+    def topic_grown(self, topic: str, partitions: int) -> None:
+        """A source topic has more partitions than before."""
+        self._drive(lambda now: self.engine.grown(topic, partitions, now))
+
     def position_changed(self, change: PositionChange) -> None:
         """A partition is read from another position now, is held there, or no longer held."""
         if change.lost is not None:
@@ -215,8 +247,6 @@ class Pipeline:
     def partitions_lost(self, partitions: list[TopicPartition]) -> None:
         """Partitions are somebody else's already."""
         self._drive(lambda now: self.engine.lost(partitions, now))
-        for tp in partitions:
-            self._stores.close(tp)
 
     def committed(self, results: list[CommitResult]) -> None:
         """A commit has ended."""
@@ -226,6 +256,17 @@ class Pipeline:
         """How far partitions reach."""
         self.engine.high_watermarks(highs)
 
+    def session_timeout(self, seconds: float) -> None:
+        """The group's session time-out, where the broker owns it."""
+        self.engine.session_timeout(seconds)
+        if self.engine.lease.seconds <= 0:
+            self._fail(
+                SourceError(
+                    f"the group's session time-out ({seconds:g} s) leaves no time for a request",
+                    "raise the group's consumer.session.timeout.ms or shorten tiktok.timeout",
+                )
+            )
+
     def source_failed(self, error: SourceError) -> None:
         """The source cannot go on."""
         self._fail(error)
@@ -233,11 +274,22 @@ class Pipeline:
     # What the producer reports
 
     def acknowledged(self, answers: Sequence[Acknowledged]) -> None:
-        """Dead letters were acknowledged or refused."""
+        """Records were acknowledged or refused."""
         for answer in answers:
             if answer.error is not None:
-                self._tell("dead-letter topic", answer.detail or answer.error)
+                self._tell("own topic", answer.detail or answer.error)
         self._drive(lambda now: self.engine.acknowledged(answers, now))
+
+    # What the state source reports
+
+    def state_read(self, handle: int, chunk: StateChunk) -> None:
+        """A chunk of the state topic was read."""
+        self._drive(lambda now: self.engine.state_read(handle, chunk, now))
+
+    def state_unread(self, handle: int, detail: str) -> None:
+        """The state topic could not be read."""
+        self._tell("state topic", detail)
+        self._drive(lambda now: self.engine.state_unread(handle, now))
 
     # Driving the engine
 
@@ -259,8 +311,12 @@ class Pipeline:
                 self._observer.settled(items)
             case LookUp():
                 self._look_up(action)
-            case Mark():
+            case OpenStore():
+                self._open_store(action)
+            case StoreMarks():
                 self._mark(action)
+            case ReadState():
+                self.state_source.read(action)
             case Send(request):
                 self._start(self._send(request))
             case AttemptFinished(attempt):
@@ -275,11 +331,14 @@ class Pipeline:
                 self.source.flow(is_open)
             case Pause(tp):
                 self._pause(tp)
-            case Resume(tp):
-                self.source.resume([tp])
+            case Resume(tp, position):
+                self.source.resume(tp, position)
+            case Parked(items):
+                self._observer.parked(items)
+            case GiveUp(tp, state_tp):
+                self._stores.close(tp)
+                self.state_source.forget(state_tp)
             case Released(offsets, handle):
-                for tp in offsets:
-                    self._stores.close(tp)
                 released = self._released.get(handle)
                 if released is not None and not released.done():
                     released.set_result(offsets)
@@ -289,28 +348,41 @@ class Pipeline:
     def _pause(self, tp: TopicPartition) -> None:
         partition = self.engine.partitions.get(tp)
         if partition is not None and partition.holds:
-            self._observer.paused(next(iter(partition.holds)))
+            self._observer.paused(next(reversed(partition.holds)))
         self.source.pause([tp])
 
     def _look_up(self, action: LookUp) -> None:
         # On the loop's thread on purpose: the store is embedded and answers from memory as a
         # rule, in less time than a hand-over to another thread takes.
         try:
-            found = self._stores.open(action.tp).accepted_at(action.keys)
+            found = self._stores.accepted_at(action.tp, action.keys)
         except StoreError as error:
-            self._tell("deduplication store", str(error))
-            self._actions.extend(self.engine.store_failed(action.handle, self._now()))
+            self._store_failed(action, error)
         else:
             self._actions.extend(self.engine.looked_up(action.handle, found, self._now()))
 
-    def _mark(self, action: Mark) -> None:
+    def _open_store(self, action: OpenStore) -> None:
         try:
-            self._stores.open(action.tp).mark(action.marks)
+            reached = self._stores.open(action.tp, action.state_bound_to)
         except StoreError as error:
-            self._tell("deduplication store", str(error))
-            self._actions.extend(self.engine.store_failed(action.handle, self._now()))
+            self._store_failed(action, error)
+        else:
+            self._actions.extend(self.engine.store_opened(action.handle, reached, self._now()))
+
+    def _mark(self, action: StoreMarks) -> None:
+        try:
+            self._stores.mark(action.tp, action.marks, action.reached)
+        except StoreError as error:
+            self._store_failed(action, error)
         else:
             self._actions.extend(self.engine.marked(action.handle, self._now()))
+
+    def _store_failed(self, action: LookUp | OpenStore | StoreMarks, error: StoreError) -> None:
+        self._tell("deduplication store", str(error))
+        now = self._now()
+        if isinstance(error, StoreLostError):
+            self._actions.extend(self.engine.store_lost(action.tp, now))
+        self._actions.extend(self.engine.store_failed(action.handle, now))
 
     def _tell(self, what: str, text: str) -> None:
         """Logs why something waits: what is said again and again, once a minute."""

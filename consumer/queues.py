@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from consumer.batch import Batch, BatchLimits, Lane
-from consumer.limits import Gates, RetryPolicy, TokenBucket
+from consumer.limits import Gates, GateState, RetryPolicy, TokenBucket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +35,7 @@ class Queue:
         self.lanes: dict[str | None, Lane] = {}
         self.ready: deque[Batch] = deque()
         self.retrying: list[tuple[float, int, Batch]] = []
+        self.announcing = 0
         self._batch_limits = settings.batch
 
     def lane(self, test_event_code: str | None) -> Lane:
@@ -45,13 +46,25 @@ class Queue:
             self.lanes[test_event_code] = lane
         return lane
 
+    def ready_at(self, now: float) -> float:
+        """When the next batch may go: `now`, a later time, or infinity (something must come).
+
+        Batches that are being announced have their places already, also that of a probe.
+        """
+        if self.announcing and (
+            self.gates.hold.state is not GateState.OPEN
+            or self.gates.in_flight + self.announcing >= self.gates.concurrency
+        ):
+            return math.inf
+        return self.gates.ready_at(now)
+
     def close_due(self, now: float) -> None:
         """Closes batches whose linger is over, where they can go at once.
 
         Behind others, or at a closed gate, they wait anyway: there they go on growing. Lanes of
         passing test codes are forgotten.
         """
-        if self.ready or self.gates.ready_at(now) > now:
+        if self.ready or self.ready_at(now) > now:
             return
         for code, lane in list(self.lanes.items()):
             if (batch := lane.due(now)) is not None:
@@ -72,12 +85,12 @@ class Queue:
     def wake_at(self, now: float) -> float:
         """When something can go on without an input: seconds, infinity for never."""
         if self.ready:
-            at = self.gates.ready_at(now)
+            at = self.ready_at(now)
         else:
             due = (lane.due_at for lane in self.lanes.values() if lane.due_at is not None)
             at = min(due, default=math.inf)
             if at < math.inf:
-                at = max(at, self.gates.ready_at(now))
+                at = max(at, self.ready_at(now))
         if self.retrying:
             at = min(at, self.retrying[0][0])
         return at

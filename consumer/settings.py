@@ -15,13 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_valid
 
 from consumer.event import EventSource
 from consumer.kafka_properties import uses_broker_assignment
+from consumer.lease import lease_seconds
+from consumer.own_topics import OwnTopics
 from consumer.secret import MASK, SecretSource, is_secret_property
 from consumer.settingtypes import (
     BatchCount,
     Count,
     Duration,
     Flag,
-    Name,
     Names,
     OptionalCountry,
     OptionalName,
@@ -73,8 +74,9 @@ class KafkaSettings(Section):
 
     bootstrap_servers: Text = "localhost:9092"
     """Brokers to ask first: `host:port`, several with commas."""
-    group_id: Name = "tiktok-events"
-    """Consumer group; also part of the names of this program's own topics."""
+    group_id: Text = "tiktok-events"
+    """Consumer group; also part of the names of this program's own topics, which take letters,
+    digits, dot, dash and underscore."""
     topics: Topics = ("conversions",)
     """Source topics; one that begins with `^` is a regular expression."""
     start: Start = "earliest"
@@ -84,7 +86,8 @@ class KafkaSettings(Section):
     """Create this program's own topics when they are missing; `false`: refuse to start and say
     the command that creates them."""
     commit_interval: Duration = duration("1s")
-    """How often settled offsets are committed; a commit also proves membership of the group."""
+    """How often settled offsets are committed. A commit also proves membership of the group, and
+    requests are sent only for a while after such a proof."""
     properties: Properties = Field(default_factory=dict)
     """librdkafka properties passed on as they are: `security.protocol`, `sasl.*`, `ssl.*`,
     `group.protocol`, ... Those that would break a promise are refused."""
@@ -230,15 +233,17 @@ class DedupSettings(Section):
     window: Duration = duration("48h")
     """How long an accepted event is remembered. TikTok's own window is 48 hours."""
     directory: Path = Field(default=Path("state"), json_schema_extra={"default": "./state"})
-    """Directory of the local store, relative to the working directory; one folder a partition."""
+    """Directory of the local store, relative to the working directory; one folder a partition. It
+    is a copy of the state topic: without it a start takes longer, and nothing is forgotten."""
     state_topic: OptionalName = None
-    """Topic with the durable copy of the store; null: `<group>.<topic>.dedup`."""
+    """Topic that remembers the accepted events, partition by partition, for whoever takes one
+    over; null: `<group>.<topic>.dedup`. To be set only with one source topic, and for one group."""
     rekey: Flag = False
     """Route records by their deduplication key first, for topics that are keyed otherwise."""
     on_rewind: Literal["suppress", "resend"] = "suppress"
-    """What becomes of records that were settled longer than the window ago and are read again
-    because somebody reset the group's offsets. Without the durable state, which is still to come,
-    they are sent again either way."""
+    """What becomes of records that got their outcome longer ago than the window and are read again
+    because somebody reset the group's offsets. `suppress`: they are not sent (`rewound`).
+    `resend`: they are sent again, and count again at TikTok."""
 
 
 class EventSettings(Section):
@@ -329,7 +334,8 @@ class Config(Section):
     dedup: DedupSettings = Field(default_factory=DedupSettings)
     """Which events were accepted already."""
     retry_topic: OptionalName = None
-    """Topic of events that wait for a destination; null: `<group>.<topic>.retry`."""
+    """Topic of events that wait for a destination which is held or throttled for long, so that
+    others go on; null: `<group>.<topic>.retry`. To be set only with one source topic."""
     events: EventSettings = Field(default_factory=EventSettings)
     """Which events may go."""
     identity: IdentitySettings = Field(default_factory=IdentitySettings)
@@ -350,11 +356,20 @@ class Config(Section):
     def lease(self, session_timeout: float) -> float:
         """Seconds after a proof of group membership in which an attempt may still start.
 
-        An attempt that starts within them has ended before the broker can give the partition to
-        another member: session time-out - `tiktok.timeout` - margin, the margin being a tenth of
-        the session time-out and at least a second. Not positive: no lease is left.
+        Not positive: no lease is left. See `consumer.lease`.
         """
-        return session_timeout - self.tiktok.timeout - max(session_timeout / 10, 1.0)
+        return lease_seconds(session_timeout, self.tiktok.timeout)
+
+    def own_topics(self) -> OwnTopics:
+        """The names of this program's own topics."""
+        return OwnTopics(
+            self.kafka.group_id, self.dedup.state_topic, self.retry_topic, self.dead_letter.topic
+        )
+
+    @property
+    def longest_max_age(self) -> float:
+        """Seconds after which no event goes any more, whatever its destination."""
+        return max(self.events.max_age, *(d.max_age or 0.0 for d in self.destinations))
 
     def masked(self) -> dict[str, Any]:
         """The effective configuration as it would stand in a file, passwords masked.

@@ -1,7 +1,8 @@
 """Settlement: from a verdict to the one outcome of a record, in the order that loses nothing.
 
-Accepted: mark written, then outcome, then offset. Refused: dead letter acknowledged, then
-outcome, then offset. Records that waited for another one's outcome get theirs from it.
+Accepted: state record acknowledged, mark in the local store, then outcome, then offset. Refused:
+dead letter acknowledged, then outcome, then offset. Records that waited for another one's outcome
+get theirs from it.
 What fails on the way (a store, the dead-letter topic) is tried again; its partition is held.
 """
 
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from consumer.dedup import InFlight
 from consumer.event import Item, Outcome, Reason, Refused
-from consumer.messages import Acknowledged, Action, Mark, Produce
+from consumer.state_records import Kind as StateKind
 from consumer.verdict import Kind
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
     from consumer.deadletter import DeadLetters
     from consumer.event import Instant
+    from consumer.messages import Acknowledged, Action, Produce
     from consumer.offsets import Partition
+    from consumer.state_log import StateLog
 
 STORE_FAILED = "dedup_store_failed"
 LETTER_REFUSED = "dead_letter_refused"
@@ -45,7 +48,7 @@ class Settlement:
         self.in_flight = InFlight()
         self._dead_letters = letters
         self._handles = handles
-        self._marks: dict[int, tuple[Mark, list[Item], Reason | None]] = {}
+        self._marks: dict[int, tuple[list[Item], Reason | None]] = {}
         self._letters: dict[int, _Letter] = {}
         self.settled: list[Item] = []
         """Items with an outcome, until the engine has told the world."""
@@ -56,38 +59,36 @@ class Settlement:
 
     def accept(
         self, items: Iterable[Item], reason: Reason | None, now: Instant
-    ) -> Iterator[Action]:
-        """TikTok accepted these items: their keys are to be marked, partition by partition."""
-        by_owner: dict[Partition, list[Item]] = {}
-        for item in items:
-            if item.owner.active:
-                by_owner.setdefault(item.owner, []).append(item)
-        now_ms = now.wall_ms
-        for owner, owned in by_owner.items():
-            handle = next(self._handles)
-            mark = Mark(handle, owner.tp, [(item.key, now_ms) for item in owned])
-            self._marks[handle] = mark, owned, reason
-            yield mark
+    ) -> Iterator[tuple[StateLog, Produce]]:
+        """TikTok accepted these items: their keys are to be kept, partition by partition.
 
-    def marked(self, handle: int, now: Instant) -> None:
-        """The marks are durable: the items are delivered, those that waited are duplicates."""
-        written = self._marks.pop(handle, None)
-        if written is None:
-            return
-        _, items, reason = written
-        items[0].owner.release(STORE_FAILED, handle)
+        Also those of partitions that are no longer ours: it is a fact that the next owner needs.
+        """
+        by_state: dict[StateLog, list[Item]] = {}
+        for item in items:
+            by_state.setdefault(item.owner.state, []).append(item)
+        for state, together in by_state.items():
+            keys = b"".join([item.key for item in together])
+            through = together[0].owner.source.watermark
+            produce = state.append(StateKind.ACCEPTED, through, now.wall_ms, keys)
+            if active := [item for item in together if item.owner.active]:
+                self._marks[produce.handle] = active, reason
+            yield state, produce
+
+    def marked(self, handle: int, now: Instant) -> bool:
+        """The acceptances are durable: the items are delivered, those that waited are duplicates.
+
+        False where the handle is none of an acceptance.
+        """
+        accepted = self._marks.pop(handle, None)
+        if accepted is None:
+            return False
+        items, reason = accepted
         for item in items:
             self.settle(item, Outcome.DELIVERED, reason, now)
             for waiter in self.in_flight.leave(item):
                 self.settle(waiter, Outcome.DUPLICATE, None, now)
-
-    def mark_failed(self, handle: int) -> Action | None:
-        """The store failed: its partition is held, the same marks are to be tried again."""
-        failed = self._marks.get(handle)
-        if failed is None:
-            return None
-        failed[1][0].owner.hold(STORE_FAILED, handle)
-        return failed[0]
+        return True
 
     # Not sent
 
@@ -167,7 +168,11 @@ class Settlement:
         they come back and are to be looked up, since their own store was not asked yet.
         """
         owners = set(gone)
-        self._marks = {h: m for h, m in self._marks.items() if m[1][0].owner not in owners}
+        self._marks = {
+            handle: (left, reason)
+            for handle, (items, reason) in self._marks.items()
+            if (left := [item for item in items if item.owner not in owners])
+        }
         self._letters = {h: e for h, e in self._letters.items() if e.item.owner not in owners}
         orphans: list[Item] = []
         for partition in gone:
@@ -189,8 +194,8 @@ class Settlement:
             yield letter.item
 
     def wants(self, handle: int) -> bool:
-        """Whether a mark or a dead letter with this handle is still waited for."""
-        return handle in self._marks or handle in self._letters
+        """Whether a dead letter with this handle is still waited for."""
+        return handle in self._letters
 
     def _succeed(self, item: Item) -> list[Item]:
         return self._promote(self.in_flight.leave(item), item.first_unknown_ms) if item.key else []

@@ -1,28 +1,24 @@
-"""The Kafka source: a consumer on a thread of its own, slices of records to the event loop.
+"""The Kafka source: what the group gives this process of the topics, told to a listener.
 
-The loop gives orders, which queue to the thread; the thread reports by calls on the loop, in
-order. Records go in slices of `SLICE`; at most `SLICES_AHEAD` of them wait for the loop. Polling
-never stops: where nothing may be read for longer than `SUSPEND_AFTER` seconds, all partitions are
-paused and polled empty, so that rebalances, commit results and the group's poll deadline are
-served. A shorter shortage is bridged by not reading, because pausing throws away what librdkafka
-has fetched ahead.
+It is read on two threads: the group's member reads the source's partitions and commits, a second
+client reads those of the retry topic. The listener on the event loop hears of both in one voice
+(`source_reports`); whoever gives orders here need not know which thread carries them out.
 """
 
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
+import itertools
 import logging
-import threading
 import time
-from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from consumer.errors import SourceError
-from consumer.fetching import Stamped
 from consumer.group_commits import NOT_OWNED
 from consumer.group_member import GroupMember
 from consumer.offsets import CommitOffset
+from consumer.reading_thread import SLICE, ReadingThread
+from consumer.retry_source import RetrySource
 from consumer.source_events import (
     AssignedPartition,
     CommitResult,
@@ -31,14 +27,17 @@ from consumer.source_events import (
     SourceSettings,
     StartTime,
 )
+from consumer.source_reports import SourceReports
+from consumer.topic_ids import TopicIds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from consumer.event import Record, TopicPartition
+    from consumer.event import TopicPartition
 
 __all__ = [
     "NOT_OWNED",
+    "SLICE",
     "AssignedPartition",
     "CommitOffset",
     "CommitResult",
@@ -52,44 +51,28 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
-SLICES_AHEAD: Final = 2
-SLICE: Final = 64
-"""Records that the loop is given at once: a few milliseconds of its time."""
-
-SUSPEND_AFTER: Final = 1.0
-_READ_TIMEOUT: Final = 0.05
-_BRIDGE_TIMEOUT: Final = 0.05
-_REVOKE_MARGIN: Final = 1.0
+_STOP_MARGIN: Final = 1.0
 
 
 class Source:
     """Reads the group's share of the topics and tells `events` about it on `loop`.
 
-    All methods are to be called on the loop's thread.
+    With each source partition comes the partition of the retry topic of the same number; orders
+    take both kinds alike. All methods are to be called on the loop's thread.
     """
 
     def __init__(
         self, settings: SourceSettings, events: SourceEvents, loop: asyncio.AbstractEventLoop
     ) -> None:
         self._settings = settings
-        self._events = events
         self._loop = loop
-        self._member: GroupMember | None = None
-        self._orders: deque[Callable[[], None]] = deque()
-        self._wake = threading.Event()
-        self._ended = asyncio.Event()
+        self._reports = SourceReports(events, loop, self._halt)
+        self._parts: _Parts | None = None
         self._stop_at: float | None = None
-        self._open = True
-        self._broken = False
-        # Each counter has one writing thread; their difference is what the loop has yet to take.
-        self._slices_sent = 0
-        self._slices_taken = 0
-        # The loop's view of who owns what: an order for an assignment that ended is void.
-        self._epochs: dict[TopicPartition, int] = {}
 
     def __repr__(self) -> str:
-        """What is read and whether it flows."""
-        return f"<Source {list(self._settings.topics)} open={self._open} owned={len(self._epochs)}>"
+        """What is read, and how much of it is owned."""
+        return f"<Source {list(self._settings.topics)} owned={self._reports.owned}>"
 
     async def start(self) -> None:
         """Join the group and begin to read.
@@ -97,197 +80,118 @@ class Source:
         Raises:
             ConfigError: librdkafka refused a property.
         """
-        self._member = GroupMember(
-            self._settings, self._events, self._post, self._drain, self._post_assigned
-        )
-        thread = threading.Thread(
-            target=self._run, args=(self._member,), name="kafka-source", daemon=True
-        )
-        thread.start()
+        self._parts = _Parts(self._settings, self._reports, self._loop, self._hand_over_by)
+        self._parts.start()
 
-    async def stop(self, timeout: float) -> bool:  # noqa: ASYNC109  the deadline is the caller's, and also bounds the thread
+    async def stop(self, timeout: float) -> bool:  # noqa: ASYNC109  the deadline is the caller's, and also bounds the threads
         """Revoke what is owned (drain, commit), leave the group and close.
 
-        Returns whether that was done within `timeout` seconds. If not, the thread is left behind
-        as a daemon and the group notices the absence at its session time-out.
+        Returns whether that was done within `timeout` seconds. If not, the threads are left behind
+        as daemons and the group notices the absence at its session time-out.
         """
-        if self._member is None:
+        if self._parts is None:
             return True
         self._stop_at = time.monotonic() + timeout
-        self._wake.set()
         try:
-            async with asyncio.timeout(timeout + _REVOKE_MARGIN):
-                await self._ended.wait()
+            async with asyncio.timeout(timeout + _STOP_MARGIN):
+                await self._parts.stop()
         except TimeoutError:
             _log.warning("The consumer did not leave its group within %.1f s", timeout)
             return False
         return True
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
-        """Stop reading these; the records of one read, already under way, may still come.
+        """Stop reading these; the records of one read, already under way, may still come."""
+        if (parts := self._parts) is None:
+            return
+        orders = [self._reports.stamped(tp) for tp in partitions]
+        beside = [order for order in orders if self._reports.is_of_retry_topic(order.tp)]
+        of_source = [order for order in orders if order not in beside]
+        if of_source:
+            parts.member_thread.order(lambda: parts.member.pause(of_source))
+        if beside:
+            parts.retry_thread.order(lambda: parts.retries.pause(beside))
 
-        Right after an assignment it takes half a second longer.
+    def resume(self, tp: TopicPartition, position: int) -> None:
+        """Read this one: the first time from `position`, later from where it was left.
+
+        Nothing of it is fetched before the first time. One that is held for its position is read
+        once the hold has ended.
         """
-        self._order_pause(partitions, paused=True)
-
-    def resume(self, partitions: Iterable[TopicPartition]) -> None:
-        """Go on reading these where they were paused."""
-        self._order_pause(partitions, paused=False)
+        if (parts := self._parts) is None:
+            return
+        order = self._reports.stamped(tp)
+        parts.member_thread.order(lambda: parts.member.commits.begun(order, position))
+        if self._reports.is_of_retry_topic(tp):
+            parts.retry_thread.order(lambda: parts.retries.resume(order, position))
+        else:
+            parts.member_thread.order(lambda: parts.member.resume(order, position))
 
     def flow(self, open: bool) -> None:  # noqa: A002, FBT001  the word for it; there is one argument
         """Open or close the flow of all records, without a word about single partitions."""
-        self._open = open
-        self._wake.set()
+        if self._parts is not None:
+            for thread in self._parts.threads:
+                thread.flow(open)
 
     def commit(self, offsets: Mapping[TopicPartition, CommitOffset]) -> None:
-        """Commit asynchronously; `events.committed` tells the results.
+        """Commit; `events.committed` tells the results. An offset is committed again if asked.
 
         An offset for a partition that has been revoked or lost in the meantime is not committed
         and comes back as `NOT_OWNED`.
         """
-        orders = [(self._stamped(tp), offset) for tp, offset in offsets.items()]
-        self._order(lambda member: member.commits.commit(orders))
+        if self._parts is not None:
+            orders = [(self._reports.stamped(tp), offset) for tp, offset in offsets.items()]
+            self._parts.member.commits.ask(orders)
+            self._parts.member_thread.wake()
 
-    def _order_pause(self, partitions: Iterable[TopicPartition], *, paused: bool) -> None:
-        orders = [self._stamped(tp) for tp in partitions]
-        self._order(lambda member: member.fetching.pause(orders, paused=paused))
+    def _halt(self) -> None:
+        if self._parts is not None:
+            for thread in self._parts.threads:
+                thread.halt()
 
-    def _stamped(self, tp: TopicPartition) -> Stamped:
-        return Stamped(tp, self._epochs.get(tp, -1))
+    def _hand_over_by(self) -> float:
+        deadline = time.monotonic() + self._settings.revoke_timeout
+        return deadline if self._stop_at is None else min(deadline, self._stop_at)
 
-    def _order(self, order: Callable[[GroupMember], None]) -> None:
-        member = self._member
-        if member is not None:
-            self._orders.append(lambda: order(member))
-            self._wake.set()
 
-    # -- on the loop ----------------------------------------------------------------------------
+class _Parts:
+    """The clients of a source that was started, and their threads."""
 
-    def _call(self, method: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-        if method == self._events.partitions_lost:
-            self._forget(arguments[0])
-        try:
-            method(*arguments)
-        except Exception as error:  # noqa: BLE001  whatever it is, reading on would lose records
-            self._break(error)
-
-    def _take_records(self, records: list[Record]) -> None:
-        try:
-            self._events.records_received(records)
-        finally:
-            self._slices_taken += 1
-            self._wake.set()
-
-    def _take_assigned(
-        self, epochs: dict[TopicPartition, int], assigned: list[AssignedPartition]
+    def __init__(
+        self,
+        settings: SourceSettings,
+        reports: SourceReports,
+        loop: asyncio.AbstractEventLoop,
+        hand_over_by: Callable[[], float],
     ) -> None:
-        self._epochs.update(epochs)
-        self._events.partitions_assigned(assigned)
+        ids, epochs = TopicIds(settings.properties), itertools.count(1)
+        self.member = GroupMember(
+            settings,
+            ids,
+            reports,
+            epochs,
+            retries=lambda order: self.retry_thread.order(lambda: order(self.retries)),
+            hand_over_by=hand_over_by,
+        )
+        self.retries = RetrySource(
+            settings,
+            ids,
+            reports,
+            lambda order: self.member_thread.order(lambda: order(self.member.commits)),
+            epochs,
+        )
+        self.member_thread = ReadingThread("kafka-source", self.member, loop, reports.broke)
+        self.retry_thread = ReadingThread("kafka-retries", self.retries, loop, reports.broke)
+        self.threads = (self.member_thread, self.retry_thread)
 
-    async def _revoke(
-        self, partitions: list[TopicPartition]
-    ) -> Mapping[TopicPartition, CommitOffset]:
-        revoked = {tp: epoch for tp in partitions if (epoch := self._epochs.get(tp)) is not None}
-        try:
-            return await self._events.partitions_revoked(partitions)
-        except Exception as error:  # noqa: BLE001  as in _call
-            self._break(error)
-            return {}
-        finally:
-            # By the time a cancelled drain ends, a partition may have come back.
-            self._forget(tp for tp, epoch in revoked.items() if self._epochs.get(tp) == epoch)
+    def start(self) -> None:
+        """Begin to read."""
+        for thread in self.threads:
+            thread.start()
 
-    def _forget(self, partitions: Iterable[TopicPartition]) -> None:
-        for tp in list(partitions):
-            self._epochs.pop(tp, None)
-
-    def _break(self, error: Exception) -> None:
-        """Report a defect once; the thread then reads nothing more and waits for `stop`."""
-        if not self._broken:
-            self._broken = True
-            _log.error("A defect stops the source", exc_info=error)
-            failure = SourceError(
-                f"the source stopped on {type(error).__name__}",
-                "start again; nothing was committed for what was in flight",
-            )
-            failure.__cause__ = error
-            self._events.source_failed(failure)
-
-    # -- on the thread --------------------------------------------------------------------------
-
-    def _post(self, method: Callable[..., None], *arguments: Any) -> None:
-        self._loop.call_soon_threadsafe(self._call, method, arguments)
-
-    def _post_assigned(
-        self, epochs: dict[TopicPartition, int], assigned: list[AssignedPartition]
-    ) -> None:
-        self._post(self._take_assigned, epochs, assigned)
-
-    def _drain(self, partitions: list[TopicPartition]) -> Mapping[TopicPartition, CommitOffset]:
-        if self._broken:
-            return {}
-        timeout = self._settings.revoke_timeout
-        if self._stop_at is not None:
-            timeout = min(timeout, max(self._stop_at - time.monotonic(), 0.0))
-        answer = asyncio.run_coroutine_threadsafe(self._revoke(partitions), self._loop)
-        try:
-            return answer.result(timeout)
-        except concurrent.futures.TimeoutError:
-            answer.cancel()
-            _log.warning("%d partitions did not drain within %.1f s", len(partitions), timeout)
-        except concurrent.futures.CancelledError:
-            _log.warning("Draining %d partitions was cancelled", len(partitions))
-        return {}
-
-    def _run(self, member: GroupMember) -> None:
-        try:
-            try:
-                member.join()
-                self._read_until_stopped(member)
-            except Exception as error:  # noqa: BLE001  as in _call
-                if not member.failed:
-                    self._post(self._break, error)
-            while self._stop_at is None:
-                self._wake.wait()
-                self._wake.clear()
-            member.leave()
-        except Exception:  # noqa: BLE001  a closed loop or consumer: nobody is left to be told
-            _log.exception("The consumer's thread ended early")
-        finally:
-            if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self._ended.set)
-
-    def _read_until_stopped(self, member: GroupMember) -> None:
-        blocked_since: float | None = None
-        while self._stop_at is None and not self._broken and not member.failed:
-            self._wake.clear()
-            while self._orders:
-                self._orders.popleft()()
-            now = time.monotonic()
-            member.tick(now)
-            if self._open and self._slices_sent - self._slices_taken < SLICES_AHEAD:
-                blocked_since = None
-                member.fetching.suspend(suspended=False)
-            else:
-                blocked_since = now if blocked_since is None else blocked_since
-                if now - blocked_since >= SUSPEND_AFTER:
-                    member.fetching.suspend(suspended=True)
-                if not member.fetching.quiet:
-                    self._wake.wait(_BRIDGE_TIMEOUT)
-                    continue
-            self._send(member.read(_READ_TIMEOUT))
-
-    def _send(self, records: list[Record]) -> None:
-        """Give records to the loop, a slice when it has taken those before.
-
-        Where the source is stopped in between the rest is left out: nobody has seen it, so
-        nobody commits past it.
-        """
-        for first in range(0, len(records), SLICE):
-            while self._slices_sent - self._slices_taken >= SLICES_AHEAD:
-                if self._stop_at is not None or self._broken:
-                    return
-                self._wake.wait(_BRIDGE_TIMEOUT)
-                self._wake.clear()
-            self._slices_sent += 1
-            self._post(self._take_records, records[first : first + SLICE])
+    async def stop(self) -> None:
+        """Hand over, leave and close; returns when that is done."""
+        for thread in self.threads:
+            thread.stop()
+        for thread in self.threads:
+            await thread.ended()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from consumer.errors import SourceError
     from consumer.event import Record, TopicPartition
     from consumer.offsets import CommitOffset
+    from consumer.own_topics import OwnTopics
 
 _EARLIEST: Final = Earliest()
 
@@ -37,6 +38,7 @@ class SourceSettings:
     topics: Sequence[str]
     group_id: str
     properties: Mapping[str, str] = field(repr=False)  # may hold a SASL password
+    own_topics: OwnTopics
     start: Earliest | Latest | StartTime = _EARLIEST
     chunk_size: int = 500
     revoke_timeout: float = 20.0
@@ -64,6 +66,10 @@ class AssignedPartition(NamedTuple):
     None and empty where it has none (the position is then committed at once). `hold` is the reason
     why nothing is read yet; `lost` the half-open range of offsets deleted before they were read.
     `bound_to` ties commit metadata to this cluster and topic; None where the broker tells no ids.
+
+    Nothing is read of it before the first `resume`. `beside` is the source partition that a
+    partition of the retry topic is read beside, None for one of a source topic; it comes after it
+    in the same list. `state_bound_to` ties the local store to the state topic (source only).
     """
 
     tp: TopicPartition
@@ -73,6 +79,8 @@ class AssignedPartition(NamedTuple):
     lost: tuple[int, int] | None = None
     metadata: str = ""
     bound_to: bytes | None = None
+    beside: TopicPartition | None = None
+    state_bound_to: bytes | None = None
 
 
 class PositionChange(NamedTuple):
@@ -91,7 +99,7 @@ class SourceEvents(Protocol):
     """
 
     def records_received(self, records: list[Record]) -> None:
-        """Take the next records, in order within each partition."""
+        """Take the next records, in order within each partition, of source or retry topic."""
 
     def partitions_assigned(self, assigned: list[AssignedPartition]) -> None:
         """Own these from now on; their records come after this call."""
@@ -101,12 +109,17 @@ class SourceEvents(Protocol):
     ) -> Mapping[TopicPartition, CommitOffset]:
         """Settle what is in flight of these and return what to commit before they are handed over.
 
-        No record comes while this runs. Past `revoke_timeout` it is cancelled and nothing more
-        is committed.
+        They are partitions of the source; each takes the one beside it along, and the answer holds
+        offsets of both. No record of either comes while this runs. Past `revoke_timeout` it is
+        cancelled and nothing more is committed.
         """
 
     def partitions_lost(self, partitions: list[TopicPartition]) -> None:
-        """Drop these at once: another member may own them already."""
+        """Drop these at once: another member may own them already.
+
+        Partitions of the source take those beside them along. A partition of the retry topic alone
+        is lost where that topic was deleted and made again; it is assigned anew right after.
+        """
 
     def position_changed(self, change: PositionChange) -> None:
         """Learn that an owned partition was moved, is held, or is read again."""
@@ -116,6 +129,12 @@ class SourceEvents(Protocol):
 
     def high_watermarks(self, highs: Mapping[TopicPartition, int]) -> None:
         """Learn the known log ends of owned partitions, about once a second."""
+
+    def session_timeout(self, seconds: float) -> None:
+        """Learn the group's session time-out where the broker owns it (KIP-848), once it is told.
+
+        Called before the first `partitions_assigned`, and again when it has changed.
+        """
 
     def source_failed(self, error: SourceError) -> None:
         """Learn that nothing more will come; only `stop` is left to call."""

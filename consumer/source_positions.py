@@ -10,12 +10,13 @@ from confluent_kafka import KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from consumer.commit_metadata import is_of_another_topic
+from consumer.kafka_errors import MISSING_TOPIC_ERRORS
 from consumer.position import At, Earliest, Latest, Position, start_position
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from confluent_kafka import Consumer
+    from confluent_kafka import Consumer, KafkaError
 
     from consumer.event import TopicPartition
     from consumer.source_events import StartTime
@@ -26,6 +27,7 @@ POSITION_UNKNOWN: Final = "position_unknown"
 """Hold reason: the broker has not said yet where this partition begins or where the group stood."""
 
 _REQUEST_TIMEOUT: Final = 5.0
+_LOG_TIMEOUT: Final = 2.0
 _RETRY_AFTER: Final = 0.2
 
 
@@ -37,47 +39,78 @@ class Found(NamedTuple):
     """
 
     position: Position
-    committed: int | None
-    metadata: str
-    high: int
+    committed: int | None = None
+    metadata: str = ""
+    high: int = 0
+
+    @property
+    def unknown(self) -> bool:
+        """Whether the broker has not said it yet."""
+        return self.position.hold == POSITION_UNKNOWN
 
 
-_NOT_FOUND: Final = Found(Position(0, hold=POSITION_UNKNOWN), None, "", 0)
+_NOT_FOUND: Final = Found(Position(0, hold=POSITION_UNKNOWN))
 
 
 class PositionFinder:
-    """Finds where partitions are to be read from; blocks, so it lives on the consumer's thread."""
+    """Finds where partitions are to be read from; blocks, so it lives on a consumer's thread.
 
-    def __init__(self, consumer: Consumer, start: Earliest | Latest | StartTime) -> None:
+    The consumer needs no membership: its group id is enough to ask for committed offsets. Where
+    topics `may_be_missing`, what is not there, or not to be had at once, is not waited for.
+    """
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        start: Earliest | Latest | StartTime,
+        *,
+        may_be_missing: bool = False,
+    ) -> None:
         self._consumer = consumer
         self._start = start
+        self._may_be_missing = may_be_missing
 
     def find(
         self,
         partitions: Iterable[TopicPartition],
         bindings: Mapping[str, bytes],
-        timeout: float,
+        deadline: float,
     ) -> dict[TopicPartition, Found]:
-        """Find the positions of partitions that were just assigned.
+        """Find the positions of partitions that the group does not stand at yet.
 
         `bindings` ties topics to commit metadata, as far as the broker tells their ids.
 
-        A partition whose position the broker does not tell within `timeout` seconds is held as
-        `POSITION_UNKNOWN`: an assignment must not block the group for as long as a broker is away.
+        A partition whose position the broker does not tell by the `deadline` (monotonic seconds)
+        is held as `POSITION_UNKNOWN`: an assignment must not block the group for as long as a
+        broker is away.
         """
-        deadline = time.monotonic() + timeout
         found = dict.fromkeys(partitions, _NOT_FOUND)
-        missing = list(found)
-        while missing:
-            try:
-                for tp, committed in self._committed(missing, deadline).items():
-                    found[tp] = self._found(tp, committed, bindings.get(tp.topic), deadline)
-            except KafkaException as error:
-                _log.warning("The broker does not tell a position: %s", error.args[0])
-            missing = [tp for tp in missing if found[tp].position.hold == POSITION_UNKNOWN]
-            if not missing or time.monotonic() + _RETRY_AFTER > deadline:
+        wanted = list(found)
+        while wanted:
+            found |= self._find_once(wanted, bindings, deadline)
+            wanted = [tp for tp in wanted if found[tp].unknown]
+            if self._may_be_missing or not wanted or time.monotonic() + _RETRY_AFTER > deadline:
                 break
             time.sleep(_RETRY_AFTER)
+        return found
+
+    def _find_once(
+        self, wanted: list[TopicPartition], bindings: Mapping[str, bytes], deadline: float
+    ) -> dict[TopicPartition, Found]:
+        found: dict[TopicPartition, Found] = {}
+        try:
+            committed = self._committed(wanted, deadline)
+        except KafkaException as error:
+            _log.warning("The broker does not tell where the group stood: %s", error.args[0])
+            return found
+        for tp, stood in committed.items():
+            try:
+                found[tp] = self._found(tp, stood, bindings.get(tp.topic), deadline)
+            except KafkaException as exception:
+                # A partition without a leader says nothing about the others.
+                self._tell(tp, exception.args[0])
+                if time.monotonic() > deadline:
+                    break
         return found
 
     def move(self, tp: TopicPartition, wanted: int, timeout: float) -> tuple[Position, int]:
@@ -89,6 +122,14 @@ class PositionFinder:
         low, high = self._watermarks(tp, time.monotonic() + timeout)
         return start_position(wanted, low, high, Earliest()), high
 
+    def log_end(self, tp: TopicPartition, timeout: float) -> int:
+        """The offset that the partition's next record will get.
+
+        Raises:
+            KafkaException: The broker did not answer within `timeout` seconds.
+        """
+        return self._watermarks(tp, time.monotonic() + timeout)[1]
+
     def _committed(
         self, partitions: list[TopicPartition], deadline: float
     ) -> dict[TopicPartition, tuple[int | None, str]]:
@@ -97,11 +138,16 @@ class PositionFinder:
         committed: dict[TopicPartition, tuple[int | None, str]] = {}
         for tp, answer in zip(partitions, answers, strict=True):
             if answer.error is not None:
-                _log.warning("No committed offset of %s/%d: %s", *tp, answer.error)
+                self._tell(tp, answer.error)
             else:
                 offset = answer.offset if answer.offset >= 0 else None
                 committed[tp] = (offset, answer.metadata or "")
         return committed
+
+    def _tell(self, tp: TopicPartition, error: KafkaError | str) -> None:
+        name = error if isinstance(error, str) else error.name()
+        if not (self._may_be_missing and name in MISSING_TOPIC_ERRORS):
+            _log.warning("No position of %s/%d: %s", *tp, error)
 
     def _found(
         self,
@@ -125,7 +171,7 @@ class PositionFinder:
     def _watermarks(self, tp: TopicPartition, deadline: float) -> tuple[int, int]:
         # The type stub promises a pair, but a time-out answers None.
         answer: tuple[int, int] | None = self._consumer.get_watermark_offsets(
-            KafkaPartition(tp.topic, tp.partition), timeout=_remaining(deadline)
+            KafkaPartition(tp.topic, tp.partition), timeout=min(_remaining(deadline), _LOG_TIMEOUT)
         )
         if answer is None:
             raise KafkaException(f"no watermarks of {tp.topic}/{tp.partition} in time")

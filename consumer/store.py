@@ -30,13 +30,15 @@ from rocksdict import (
 )
 
 from consumer.errors import StoreError
+from consumer.messages import Reached
+from consumer.state_records import split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from consumer.dedup import Store
     from consumer.event import TopicPartition
+    from consumer.messages import Marks
 
 _MIB = 1024 * 1024
 
@@ -57,6 +59,8 @@ TTL_MARGIN_SECONDS = 3600
 
 _LONGEST_NAME = 120
 _TIME = Struct(">Q")
+_REACHED = b"reached"
+_PLACE = Struct(">16sQQQ16sH")
 
 _MENDING = (
     ("Corruption", "damaged: move {path} away to begin anew, with nothing known of what it held"),
@@ -104,7 +108,19 @@ class RocksStore:
         except Exception as error:
             raise self._failure(error) from error
 
-    def mark(self, marks: Sequence[tuple[bytes, int]]) -> None:
+    def reached(self, state_bound_to: bytes) -> Reached | None:
+        """How far it has come in this state topic."""
+        raw = self._open().get(_REACHED)
+        if raw is None:
+            return None
+        bound, next_offset, floor, through, bound_to, count = _PLACE.unpack_from(raw)
+        if bound != state_bound_to:
+            return None
+        at = _PLACE.size
+        unclosed = tuple(raw[at + 16 * n : at + 16 * n + 16] for n in range(count))
+        return Reached(next_offset, floor, through, bound_to, unclosed)
+
+    def mark(self, marks: Sequence[Marks], reached: Reached, state_bound_to: bytes) -> None:
         """Writes keys with their times of acceptance, all of them or none.
 
         Raises:
@@ -112,10 +128,13 @@ class RocksStore:
         """
         database = self._open()
         batch = WriteBatch(raw_mode=True)
-        pack = _TIME.pack
         try:
-            for key, accepted_ms in marks:
-                batch.put(key, pack(accepted_ms))
+            for accepted_ms, keys in marks:
+                value = _TIME.pack(accepted_ms)
+                for key in split(keys):
+                    batch.put(key, value)
+            place = _PLACE.pack(state_bound_to, *reached[:4], len(reached.unclosed))
+            batch.put(_REACHED, place + b"".join(reached.unclosed))
             database.write(batch)
         except Exception as error:
             raise self._failure(error) from error
@@ -206,12 +225,26 @@ class Stores:
         self._cache = Cache(BLOCK_CACHE_BYTES)
         self._write_buffers = WriteBufferManager(ALL_WRITE_BUFFERS_BYTES, allow_stall=False)
         self._stores: dict[TopicPartition, RocksStore] = {}
+        self._bound: dict[TopicPartition, bytes] = {}
 
     def __repr__(self) -> str:
         """Where they lie and how many are open."""
         return f"<Stores {self._directory} {len(self._stores)}>"
 
-    def open(self, tp: TopicPartition) -> Store:
+    def open(self, tp: TopicPartition, state_bound_to: bytes) -> Reached | None:
+        """Opens a partition's store; how far it has come."""
+        self._bound[tp] = state_bound_to
+        return self._of(tp).reached(state_bound_to)
+
+    def accepted_at(self, tp: TopicPartition, keys: Sequence[bytes]) -> list[int | None]:
+        """When each key was accepted."""
+        return self._of(tp).accepted_at(keys)
+
+    def mark(self, tp: TopicPartition, marks: Sequence[Marks], reached: Reached) -> None:
+        """Writes marks."""
+        self._of(tp).mark(marks, reached, self._bound[tp])
+
+    def _of(self, tp: TopicPartition) -> RocksStore:
         """The partition's store; the same one until it is closed.
 
         Raises:

@@ -26,7 +26,7 @@ from consumer.sdk_spans import SdkExport
 from consumer.span_writer import SpanWriter
 from consumer.spans import endpoint
 from consumer.tracing import Tracer
-from consumer.verdict import FAILURES, Kind, rule_for_code, rule_for_status
+from consumer.verdict import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,8 +128,8 @@ class Telemetry:
         metrics.batch_events.observe(attempt.events)
         if attempt.verdict in _REPEATED:
             metrics.retries.add(attempt.events, (cause,))
-            if _is_unknown(attempt):
-                metrics.repeats.add(attempt.events, (cause,))
+        for why, events in attempt.repeats.items():
+            metrics.repeats.add(events, (attempt.destination.event_source_id, why))
         self._writer.attempt(attempt)
 
     async def close(self, seconds: float) -> None:
@@ -193,16 +193,6 @@ def _cause(attempt: Attempt) -> str:
     if attempt.code is not None:
         return str(attempt.code)
     return attempt.error or f"http_{attempt.http_status}"
-
-
-def _is_unknown(attempt: Attempt) -> bool:
-    """Whether TikTok may have taken the events although the answer does not say so."""
-    if attempt.code is not None:
-        return rule_for_code(attempt.code).unknown
-    for failure, rule in FAILURES.items():
-        if failure == attempt.error:
-            return rule.unknown
-    return rule_for_status(attempt.http_status or 0).unknown
 
 
 def _span_writer(

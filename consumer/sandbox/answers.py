@@ -46,7 +46,8 @@ _PAGE = b"<html><head><title>%d</title></head><body><h1>%d</h1><hr>gateway</body
 class Reply(NamedTuple):
     """What goes back, `delay` seconds later.
 
-    `answered` is false where the connection closes instead of an answer.
+    `answered` is false where the connection closes instead of an answer. `number` is the
+    request's in the ground truth.
     """
 
     status: int
@@ -55,6 +56,7 @@ class Reply(NamedTuple):
     retry_after: str | None = None
     delay: float = 0.0
     answered: bool = True
+    number: int = 0
 
 
 def page(status: int) -> bytes:

@@ -173,16 +173,23 @@ class _Front:
         self._closing.set()
 
     async def _track(self, request: web.Request) -> web.StreamResponse:
+        began = time.monotonic()
+        body = await request.read()
+        now = _now()
         ask = Ask(
-            await request.read(),
+            body,
             request.headers.get("Access-Token"),
             request.headers.get("Content-Type"),
+            now.mono - began,
         )
-        reply = self._tiktok.answer(ask, _now())
+        reply = self._tiktok.answer(ask, now)
         if reply.delay:
             await self._wait(reply.delay)
-        if not reply.answered and request.transport is not None:
-            request.transport.abort()
+        if request.transport is not None and not request.transport.is_closing():
+            if reply.answered:
+                self._tiktok.truth.answered(reply.number, time.time())
+            else:
+                request.transport.abort()
         return _response(reply)
 
     async def _wait(self, seconds: float) -> None:

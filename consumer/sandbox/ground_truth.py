@@ -20,6 +20,8 @@ WINDOW_SECONDS = 48 * 3600.0
 
 RECENT_REQUESTS = 1000
 
+_NOT_ANSWERED = -1.0
+
 
 class EventIdentity(NamedTuple):
     """What makes two events the same for TikTok."""
@@ -68,7 +70,9 @@ class RequestSeen(NamedTuple):
     """A request as it came and what became of it.
 
     `at` is in seconds since the epoch. `fault` names what struck it, if anything did; `code` is
-    None where the answer carried none. `events` is 0 where the body could not be read.
+    None where the answer carried none. `events` is 0 where the body could not be read. `app` is
+    the one whose token it showed, None where any token is as good. `upload_seconds` is how long
+    the body took to come, after its head.
     """
 
     request_id: str
@@ -81,6 +85,8 @@ class RequestSeen(NamedTuple):
     fault: str | None
     accepted: int
     deduplicated: int
+    app: str | None = None
+    upload_seconds: float = 0.0
 
 
 class _Repeated:
@@ -104,6 +110,7 @@ class GroundTruth:
         self._window = window
         self._events: dict[tuple[str, str, str | None], dict[str, int | _Repeated]] = {}
         self._times = array("d")
+        self._answered = array("d")
         self.recent: deque[RequestSeen] = deque(maxlen=RECENT_REQUESTS)
         self.events_received = 0
         self.events_accepted = 0
@@ -115,7 +122,17 @@ class GroundTruth:
     def begin(self, now: float) -> int:
         """Numbers a request that came at `now` (seconds since the epoch)."""
         self._times.append(now)
+        self._answered.append(_NOT_ANSWERED)
         return len(self._times) - 1
+
+    def answered(self, number: int, now: float) -> None:
+        """Notes that the answer to a request is on its way to a client that was still there."""
+        self._answered[number] = now
+
+    def answered_at(self, number: int) -> float | None:
+        """When a request's answer went out; None where it has not, or the client had hung up."""
+        at = self._answered[number]
+        return None if at == _NOT_ANSWERED else at
 
     def accept(
         self,

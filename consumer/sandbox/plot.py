@@ -66,6 +66,7 @@ def configuration(
             "bootstrap_servers": bootstrap_servers,
             "group_id": GROUP,
             "topics": [TOPIC],
+            "commit_interval": "500ms",
             "properties": {
                 "session.timeout.ms": str(round(SESSION_SECONDS * 1000)),
                 "heartbeat.interval.ms": "1000",

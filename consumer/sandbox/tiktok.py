@@ -48,11 +48,12 @@ class EmulatorSettings:
 
 
 class Ask(NamedTuple):
-    """A request to the endpoint: its body and the two headers that matter."""
+    """A request to the endpoint: its body, the two headers that matter, and how long it took."""
 
     body: bytes
     access_token: str | None = None
     content_type: str | None = "application/json"
+    upload_seconds: float = 0.0
 
     def __repr__(self) -> str:
         """Its size; never the token or the events."""
@@ -129,9 +130,16 @@ class TikTok:
                 fault.kind if fault is not None else None,
                 judgement.accepted,
                 judgement.deduplicated,
+                self._app(ask.access_token),
+                ask.upload_seconds,
             )
         )
-        return reply
+        return reply._replace(number=number)
+
+    def _app(self, token: str | None) -> str | None:
+        tokens = self._settings.tokens
+        access = tokens.get(token) if tokens is not None and token is not None else None
+        return None if access is None else access.app
 
     def _verdict(
         self, fault: Fault | None, ask: Ask, body: object, number: int, now: Instant

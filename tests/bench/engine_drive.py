@@ -11,20 +11,26 @@ from consumer import compose
 from consumer.client import envelope
 from consumer.event import TopicPartition
 from consumer.messages import (
+    Acknowledged,
     AttemptFinished,
     Commit,
     FetchSchema,
     LookUp,
-    Mark,
+    OpenStore,
+    Produce,
+    ReadState,
     SchemaFound,
     Send,
     Settled,
+    StoreMarks,
 )
 from consumer.pipeline import clock
 from consumer.schemas import load_schema
 from consumer.source import SLICE
 from consumer.source_events import AssignedPartition, CommitResult
+from consumer.state_records import UNBOUND
 from consumer.verdict import Answer
+from tests.support.state_world import StateTopic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -64,6 +70,7 @@ class EngineDrive:
         self._time = timer
         self._linger = config.batching.linger
         self._settled = 0
+        self._state = StateTopic()
         self._engine = compose.engine(
             config,
             compose.destinations(config),
@@ -75,7 +82,8 @@ class EngineDrive:
         """Takes all records from reading to outcome; their offsets are given here."""
         engine = self._engine
         tps = {TopicPartition(record.topic, record.partition) for record in sample}
-        self._carry_out(engine.assigned([AssignedPartition(tp, 0, None) for tp in tps], clock()))
+        assigned = [AssignedPartition(tp, 0, None, state_bound_to=UNBOUND) for tp in tps]
+        self._carry_out(engine.assigned(assigned, clock()))
         offsets: Counter[int] = Counter()
         for start in range(0, len(sample), SLICE):
             chunk = []
@@ -96,14 +104,22 @@ class EngineDrive:
         engine, telemetry, now = self._engine, self._telemetry, clock()
         match action:
             case LookUp(handle, tp, keys):
-                found = self._time("look up", self._stores.open(tp).accepted_at, keys)
+                found = self._time("look up", self._stores.accepted_at, tp, keys)
                 return self._time("batch", engine.looked_up, handle, found, now)
             case Send(request):
                 self._time("body", envelope, request)
                 return self._time("verdict", engine.answered, request.handle, _OK, now)
-            case Mark(handle, tp, marks):
-                self._time("mark", self._stores.open(tp).mark, marks)
+            case OpenStore(handle, tp, bound_to):
+                return engine.store_opened(handle, self._stores.open(tp, bound_to), now)
+            case ReadState(handle):
+                return engine.state_read(handle, self._state.chunk(action), now)
+            case StoreMarks(handle, tp, marks, reached):
+                self._time("mark", self._stores.mark, tp, marks, reached)
                 return self._time("settle", engine.marked, handle, now)
+            case Produce(handle, topic, _, value, partition=partition):
+                state_tp = TopicPartition(topic, partition or 0)
+                offset = self._state.append(state_tp, value, now.wall_ms)
+                return engine.acknowledged([Acknowledged(handle, offset=offset)], now)
             case Settled(items):
                 self._settled += len(items)
                 self._time("telemetry", telemetry.settled, items)

@@ -22,7 +22,9 @@ STATUS: dict[str, Any] = {
     "group": "tiktok-events",
     "ready": True,
     "totals": {"consumed": 3, "delivered": 2, "duplicate": 0, "suppressed": 1, "dead_lettered": 0},
+    "lease": {"held": False, "proved_seconds_ago": None, "valid_seconds": 30.5},
     "partitions": [],
+    "retry": [],
     "destinations": [],
 }
 

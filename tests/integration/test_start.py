@@ -99,8 +99,7 @@ def test_a_position_beyond_the_log_holds_its_partition(world: PipelineWorld) -> 
     world.commit({0: 1000})
 
     with world.consumer() as consumer:
-        status = consumer.until_status(lambda s: bool(s.paused), "held")
-        assert status.paused == {0: "truncated"}
+        consumer.until_status(lambda s: s.paused == {0: "truncated"}, "held")
         assert consumer.terminate().exit_code == 0
     assert world.committed()[0] == 1000
 

@@ -122,6 +122,19 @@ class ConsumerProcess:
         if self.poll() is None:
             self.kill()
 
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
+    @property
+    def listens(self) -> bool:
+        """Whether its admin server has begun to listen; it takes signals since before that."""
+        try:
+            return bool(self._find_port())
+        except ConnectionRefusedError:
+            return False
+
     # What it says
 
     def wait_until_ready(self, seconds: float = _START_SECONDS) -> Self:
@@ -171,7 +184,7 @@ class ConsumerProcess:
         """Waits for a condition while the process runs; says what was not reached and why."""
         deadline = time.monotonic() + seconds
         while True:
-            assert self.poll() is None, f"{self} before it was {what}:\n{self._log_end()}"
+            assert self.poll() is None, f"{self} before it was {what}:\n{self.log_end()}"
             try:
                 if condition():
                     return
@@ -264,7 +277,8 @@ class ConsumerProcess:
             status = json.dumps(self.status().document, indent=1)
         except (ConnectionError, http.client.HTTPException) as error:
             status = repr(error)
-        return f"{status}\n{self._log_end()}"
+        return f"{status}\n{self.log_end()}"
 
-    def _log_end(self) -> str:
+    def log_end(self) -> str:
+        """The latest lines of its log."""
         return "\n".join(self.log_file.read_text("utf-8", "replace").splitlines()[-20:])

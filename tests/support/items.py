@@ -22,7 +22,7 @@ from consumer.event import (
     TopicPartition,
     TraceIds,
 )
-from consumer.offsets import Partition
+from tests.support.state_world import ready_partition
 
 DESTINATION = Destination(EventSource.WEB, "C9ABC1234567890DEFGH")
 START_NS = 1_700_000_000_000_000_000
@@ -115,7 +115,7 @@ def items(draw: st.DrawFn, /, **fixed: Any) -> Item:
         ),
         Instant(0.0, draw(times)),
         draw(identities()),
-        Partition(TopicPartition("conversions", 0), 0, None),
+        ready_partition(TopicPartition("conversions", 0), 0, None),
     )
     item.event_id = draw(st.none() | texts)
     item.event = draw(st.none() | st.sampled_from(["Purchase", "own name"]))

@@ -6,77 +6,40 @@ from Maven Central's jars with this machine's Java. A missing broker fails the r
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
-import socket
 import subprocess
-import tempfile
 import time
 import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    ElectionType,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, the stubs forget it
     AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
     ConfigResource,
     NewTopic,
+    OffsetSpec,
     ResourceType,
 )
 
 from consumer.event import Headers, Record
+from tests.support.kafka_local import VERSION, LocalKafka
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-VERSION = "4.1.1"
 _IMAGE = "confluentinc/cp-kafka:8.1.0"
-_CACHE = Path(__file__).resolve().parents[2] / ".cache" / "kafka" / VERSION
 _START_TIMEOUT = 60.0
 _TIMEOUT = 20.0
-
-_POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>local</groupId><artifactId>kafka-for-tests</artifactId><version>1</version>
-  <packaging>pom</packaging>
-  <dependencies>
-    <dependency>
-      <groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId>
-      <version>{VERSION}</version>
-    </dependency>
-  </dependencies>
-</project>
-"""
-
-_PROPERTIES = """process.roles=broker,controller
-node.id=1
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
-controller.listener.names=CONTROLLER
-controller.quorum.bootstrap.servers=127.0.0.1:{controller_port}
-log.dirs={data}
-auto.create.topics.enable=false
-offsets.topic.num.partitions=4
-offsets.topic.replication.factor=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
-group.coordinator.rebalance.protocols=classic,consumer
-group.initial.rebalance.delay.ms=0
-group.min.session.timeout.ms=1000
-group.consumer.min.session.timeout.ms=1000
-group.consumer.min.heartbeat.interval.ms=100
-group.consumer.heartbeat.interval.ms=500
-log.retention.ms=-1
-log.retention.check.interval.ms=1000
-log.initial.task.delay.ms=1000
-broker.session.timeout.ms=2000
-broker.heartbeat.interval.ms=500
-num.network.threads=2
-num.io.threads=2
-"""
 
 
 class Broker(Protocol):
@@ -129,10 +92,14 @@ class RealKafka:
         self._broker.stop()
 
     def create_topic(
-        self, name: str, partitions: int = 4, config: Mapping[str, str] | None = None
+        self,
+        name: str,
+        partitions: int = 4,
+        config: Mapping[str, str] | None = None,
+        replication: int = 1,
     ) -> str:
         """Create a topic and wait until it can be used; returns its name."""
-        new = NewTopic(name, partitions, 1, config=dict(config or {}))
+        new = NewTopic(name, partitions, replication, config=dict(config or {}))
         self._admin.create_topics([new], operation_timeout=_TIMEOUT)[name].result(_TIMEOUT)
         deadline = time.monotonic() + _TIMEOUT
         while time.monotonic() < deadline:
@@ -164,43 +131,45 @@ class RealKafka:
         found = self._admin.list_topics(timeout=_TIMEOUT).topics.get(topic)
         return len(found.partitions) if found else 0
 
+    def ends(self, topic: str) -> dict[int, int]:
+        """The next offset of each partition; empty where the topic does not exist."""
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the stubs forget it
+        asked = {TopicPartition(topic, p): latest for p in range(self.partitions(topic))}
+        answers = self._admin.list_offsets(asked) if asked else {}
+        return {tp.partition: answer.result(_TIMEOUT).offset for tp, answer in answers.items()}
+
+    @property
+    def nodes(self) -> int:
+        """How many brokers are up, as one of them says."""
+        return len(self._admin.list_topics(timeout=_TIMEOUT).brokers)
+
+    def leaders(self, topic: str) -> dict[int, int]:
+        """The node that leads each partition; -1 where none does."""
+        found = self._admin.list_topics(topic, timeout=_TIMEOUT).topics[topic].partitions
+        return {number: partition.leader for number, partition in found.items()}
+
+    def elect_preferred_leaders(self) -> None:
+        """Gives each partition back to the node that is its first choice."""
+        self._admin.elect_leaders(ElectionType.PREFERRED).result(_TIMEOUT)
+
+    def set_group_config(self, group: str, **config: str) -> None:
+        """Changes a group's own settings on the broker (dots as underscores)."""
+        entries = [
+            ConfigEntry(name.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET)
+            for name, value in config.items()
+        ]
+        resource = ConfigResource(ResourceType.GROUP, group, incremental_configs=entries)
+        self._admin.incremental_alter_configs([resource])[resource].result(_TIMEOUT)
+
     def produce(self, topic: str, records: Iterable[Record]) -> None:
         """Write records to the partitions they name; their offsets are ignored."""
-        producer = Producer(
-            {
-                "bootstrap.servers": self.bootstrap_servers,
-                "linger.ms": 5,
-                # A retry must not change the order: tests know records by their offsets.
-                "enable.idempotence": True,
-                "log_level": 0,
-            }
-        )
-        failed: list[str] = []
+        writer = self.writer()
+        writer.write(topic, records)
+        writer.flush()
 
-        def acknowledged(error: object, _message: object) -> None:
-            if error is not None:
-                failed.append(str(error))
-
-        for record in records:
-            while True:
-                try:
-                    producer.produce(
-                        topic,
-                        record.value,
-                        record.key,
-                        partition=record.partition,
-                        timestamp=max(record.timestamp, 0),
-                        headers=list(record.headers),
-                        on_delivery=acknowledged,
-                    )
-                except BufferError:
-                    producer.poll(0.1)
-                else:
-                    break
-            producer.poll(0)
-        unsent = producer.flush(_TIMEOUT)
-        if unsent or failed:
-            raise RuntimeError(f"{topic}: {unsent} unsent, {len(failed)} refused: {failed[:1]}")
+    def writer(self) -> Writer:
+        """For writing again and again, by one producer."""
+        return Writer(self.bootstrap_servers)
 
     def read_all(self, topic: str) -> list[Record]:
         """Every record of a topic, by partition and offset."""
@@ -235,6 +204,15 @@ class RealKafka:
             consumer.close()
         return {a.partition: (a.offset, a.metadata or "") for a in answers if a.offset >= 0}
 
+    def commit(self, group: str, topic: str, offsets: Mapping[int, int]) -> None:
+        """Set a group's offsets, as an operator does while it has no member."""
+        wanted = [TopicPartition(topic, p, offset) for p, offset in offsets.items()]
+        asked = ConsumerGroupTopicPartitions(group, wanted)
+        answers = self._admin.alter_consumer_group_offsets([asked])[group].result(_TIMEOUT)
+        refused = [tp.error for tp in answers.topic_partitions if tp.error is not None]
+        if refused:
+            raise RuntimeError(f"{group}: offsets not set: {refused[0]}")
+
     def _consumer(self, group: str) -> Consumer:
         return Consumer(
             {
@@ -245,6 +223,57 @@ class RealKafka:
                 "log_level": 0,
             }
         )
+
+
+class Writer:
+    """Writes records in their order, each partition's as they come."""
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap_servers,
+                "linger.ms": 5,
+                # A retry must not change the order: tests know records by their offsets.
+                "enable.idempotence": True,
+                "log_level": 0,
+            }
+        )
+        self._failed: list[str] = []
+
+    def write(self, topic: str, records: Iterable[Record]) -> None:
+        """Hand records over, to the partitions they name; the topics they name are ignored."""
+        producer, on_delivery = self._producer, self._acknowledged
+        for record in records:
+            while True:
+                try:
+                    producer.produce(
+                        topic,
+                        record.value,
+                        record.key,
+                        partition=record.partition,
+                        timestamp=max(record.timestamp, 0),
+                        headers=list(record.headers),
+                        on_delivery=on_delivery,
+                    )
+                except BufferError:
+                    producer.poll(0.1)
+                else:
+                    break
+            producer.poll(0)
+
+    def flush(self) -> None:
+        """Return when the broker has everything.
+
+        Raises:
+            RuntimeError: it has not taken some of it.
+        """
+        unsent = self._producer.flush(_TIMEOUT)
+        if unsent or self._failed:
+            raise RuntimeError(f"{unsent} unsent, {len(self._failed)} refused: {self._failed[:1]}")
+
+    def _acknowledged(self, error: object, _message: object) -> None:
+        if error is not None:
+            self._failed.append(str(error))
 
 
 def start() -> RealKafka:
@@ -259,7 +288,12 @@ def start() -> RealKafka:
     elif _docker_answers():
         broker = _Container()
     else:
-        broker = _Local()
+        broker = LocalKafka()
+    return wait_for(broker)
+
+
+def wait_for(broker: Broker) -> RealKafka:
+    """A broker that has been started, as soon as it answers; one that does not is ended."""
     try:
         _wait_until_it_answers(broker.bootstrap_servers)
     except TimeoutError:
@@ -311,90 +345,11 @@ class _Container:
         self._container.stop()
 
 
-class _Local:
-    def __init__(self) -> None:
-        jars = _jars()
-        port, controller_port = _free_ports(2)
-        self._directory = Path(tempfile.mkdtemp(prefix="kafka-for-tests-"))
-        self._config = self._directory / "server.properties"
-        self._config.write_text(
-            _PROPERTIES.format(
-                port=port, controller_port=controller_port, data=self._directory / "data"
-            )
-        )
-        self._java = [
-            "java", "-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
-            "-cp", f"{jars}/*",
-        ]  # fmt: skip
-        self.bootstrap_servers = f"127.0.0.1:{port}"
-        self.description = f"Apache Kafka {VERSION} (KRaft) from Maven Central on port {port}"
-        storage = ["kafka.tools.StorageTool", "format", "--standalone", "-c", str(self._config)]
-        subprocess.run(
-            [*self._java, *storage, "-t", str(uuid.uuid4())],
-            check=True,
-            capture_output=True,
-            timeout=_START_TIMEOUT,
-        )
-        self._process = self._run()
-
-    def _run(self) -> subprocess.Popen[bytes]:
-        with (self._directory / "kafka.log").open("ab") as log:
-            return subprocess.Popen(
-                [*self._java, "kafka.Kafka", str(self._config)], stdout=log, stderr=log
-            )
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def restart(self) -> None:
-        self._process = self._run()
-
-    def stop(self) -> None:
-        self.kill()
-        shutil.rmtree(self._directory, ignore_errors=True)
-
-
 def _docker_answers() -> bool:
     if shutil.which("docker") is None:
         return False
     asked = subprocess.run(["docker", "info"], capture_output=True, timeout=20, check=False)
     return asked.returncode == 0
-
-
-def _jars() -> Path:
-    """Kafka and what it depends on, from Maven's repository; fetched once."""
-    jars = _CACHE / "jars"
-    _CACHE.mkdir(parents=True, exist_ok=True)
-    with (_CACHE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # several test runs may start at once
-        if not jars.exists():
-            (_CACHE / "pom.xml").write_text(_POM)
-            fetched = _CACHE / "fetched"
-            goal = ["dependency:copy-dependencies", f"-DoutputDirectory={fetched}"]
-            done = subprocess.run(
-                ["mvn", "-q", "-B", *goal, "-DincludeScope=runtime"],
-                cwd=_CACHE,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=300,
-            )
-            if done.returncode:
-                raise RuntimeError(f"Maven could not fetch Kafka {VERSION}:\n{done.stdout[-2000:]}")
-            fetched.rename(jars)
-    return jars
-
-
-def _free_ports(number: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(number)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 def _wait_until_it_answers(servers: str) -> None:

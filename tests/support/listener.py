@@ -22,9 +22,14 @@ if TYPE_CHECKING:
 
 
 class Listener:
-    """Hears everything; gives revoked partitions up with all that was heard of them settled."""
+    """Hears everything; gives revoked partitions up with all that was heard of them settled.
 
-    def __init__(self) -> None:
+    Reads what it is assigned at once, unless `resume_at_once` is false.
+    """
+
+    source: Source
+
+    def __init__(self, *, resume_at_once: bool = True) -> None:
         self.records: list[Record] = []
         self.slices: list[int] = []
         self.owned: dict[TopicPartition, AssignedPartition] = {}
@@ -36,7 +41,10 @@ class Listener:
         self.highs: dict[TopicPartition, int] = {}
         self.errors: list[SourceError] = []
         self.next: dict[TopicPartition, int] = {}
+        self.session_timeouts: list[tuple[float, str]] = []
+        self._resume_at_once = resume_at_once
         self.drain_seconds = 0.0
+        self.is_draining = False
         self.refuse_records = False
         self._heard = asyncio.Event()
 
@@ -57,25 +65,46 @@ class Listener:
         self.assigned += assigned
         self.owned.update({each.tp: each for each in assigned})
         self.next.update({each.tp: each.position for each in assigned})
+        if self._resume_at_once:
+            for each in assigned:
+                self.source.resume(each.tp, each.position)
         self._heard.set()
 
     async def partitions_revoked(
         self, partitions: list[TopicPartition]
     ) -> Mapping[TopicPartition, CommitOffset]:
         """Drain for `drain_seconds`, then give up with everything heard settled."""
+        self.is_draining = True
+        self._heard.set()
         await asyncio.sleep(self.drain_seconds)
+        self.is_draining = False
         self.revoked += partitions
-        for tp in partitions:
+        both = self._with_retry(partitions)
+        for tp in both:
             del self.owned[tp]
         self._heard.set()
-        return {tp: CommitOffset(self.next[tp], "drained") for tp in partitions}
+        return {tp: CommitOffset(self.next[tp], "drained") for tp in both}
 
     def partitions_lost(self, partitions: list[TopicPartition]) -> None:
         """Forget partitions."""
         self.lost += partitions
-        for tp in partitions:
+        for tp in self._with_retry(partitions):
             del self.owned[tp]
         self._heard.set()
+
+    def _with_retry(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        beside = [tp for tp, each in self.owned.items() if each.beside in partitions]
+        return partitions + beside
+
+    @property
+    def sources(self) -> dict[TopicPartition, AssignedPartition]:
+        """The owned partitions of the source."""
+        return {tp: each for tp, each in self.owned.items() if each.beside is None}
+
+    @property
+    def retries(self) -> dict[TopicPartition, AssignedPartition]:
+        """The owned partitions of the retry topic."""
+        return {tp: each for tp, each in self.owned.items() if each.beside is not None}
 
     def position_changed(self, change: PositionChange) -> None:
         """Write the change down."""
@@ -91,6 +120,12 @@ class Listener:
     def high_watermarks(self, highs: Mapping[TopicPartition, int]) -> None:
         """Write log ends down."""
         self.highs.update(highs)
+        self._heard.set()
+
+    def session_timeout(self, seconds: float) -> None:
+        """Write it down."""
+        when = "after partitions" if self.assigned else "before any partition"
+        self.session_timeouts.append((seconds, when))
         self._heard.set()
 
     def source_failed(self, error: SourceError) -> None:
@@ -114,7 +149,7 @@ async def reading(
 ) -> AsyncIterator[tuple[Source, Listener]]:
     """A source that runs, with its listener; stopped at the end."""
     heard = listener or Listener()
-    source = Source(settings, heard, asyncio.get_running_loop())
+    source = heard.source = Source(settings, heard, asyncio.get_running_loop())
     await source.start()
     try:
         yield source, heard

@@ -15,7 +15,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, the stubs forget it
     AdminClient,
     AlterConfigOpType,
@@ -205,7 +204,7 @@ class PipelineWorld:
         }
         for section, values in over.items():
             merge = isinstance(whole.get(section), dict)
-            whole[section] = _merged(whole[section], values) if merge else values
+            whole[section] = merged(whole[section], values) if merge else values
         return whole
 
     def consumer(
@@ -244,18 +243,7 @@ class PipelineWorld:
 
     def commit(self, offsets: Mapping[int, int]) -> None:
         """Sets the group's offsets, as an operator does while no member runs."""
-        consumer = Consumer(
-            {
-                "bootstrap.servers": self.kafka.bootstrap_servers,
-                "group.id": self.group,
-                "enable.auto.commit": False,
-            }
-        )
-        try:
-            wanted = [TopicPartition(self.topic, p, offset) for p, offset in offsets.items()]
-            consumer.commit(offsets=wanted, asynchronous=False)
-        finally:
-            consumer.close()
+        self.kafka.commit(self.group, self.topic, offsets)
 
     def delivery_findings(self) -> list[str]:
         """What TikTok has taken too much, too often or not at all."""
@@ -298,11 +286,13 @@ class PipelineWorld:
             time.sleep(0.05)
 
 
-def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(under)
+def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with another one laid over it, section by section."""
+    both = dict(under)
     for key, value in over.items():
-        held = merged.get(key)
-        merged[key] = (
-            _merged(held, value) if isinstance(held, dict) and isinstance(value, dict) else value
-        )
-    return merged
+        held = both.get(key)
+        if isinstance(held, dict) and isinstance(value, dict):
+            both[key] = merged(held, value)
+        else:
+            both[key] = value
+    return both

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from consumer.sandbox.emulator import Running
     from consumer.sandbox.faults import Scenario
-    from consumer.sandbox.ground_truth import AcceptedEvent, RequestSeen
+    from consumer.sandbox.ground_truth import AcceptedEvent, GroundTruth, RequestSeen
     from consumer.sandbox.registry import RegistryLogin, RunningRegistry, Trouble
     from consumer.sandbox.tiktok import EmulatorSettings
 
@@ -81,6 +81,11 @@ class Emulator:
     def play(self, scenario: Scenario) -> None:
         """Puts a scenario in force."""
         self._thread.call(lambda: self._running.play(scenario))
+
+    @property
+    def truth(self) -> GroundTruth:
+        """What it has taken; to be read in whole when nobody sends any more."""
+        return self._running.truth
 
     def accepted(self) -> list[AcceptedEvent]:
         """Every event it has taken."""

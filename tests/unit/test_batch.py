@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from consumer.batch import ENVELOPE_BYTES, Batch, BatchLimits, Lane
 from consumer.event import Destination, EventSource, Instant, Item, Record, TopicPartition, TraceIds
-from consumer.offsets import CommitOffset, Partition
+from consumer.offsets import CommitOffset
 from consumer.queues import DeliverySettings, Queue
+from tests.support.state_world import ready_partition
 from tests.support.world import OTHER_PIXEL, PIXEL, World, event
 
 PIXELS = (Destination(EventSource.WEB, PIXEL), Destination(EventSource.WEB, OTHER_PIXEL))
@@ -22,7 +23,7 @@ def item(number: int) -> Item:
     """An item that a lane can hold; the lane looks at nothing in it."""
     record = Record(*TP, number, -1, None, b"", ())
     trace = TraceIds(0, 0, 0, False, "")
-    return Item(record, Instant(0.0, 0), trace, Partition(TP, 0, CommitOffset(0)))
+    return Item(record, Instant(0.0, 0), trace, ready_partition(TP, 0, CommitOffset(0)))
 
 
 @given(

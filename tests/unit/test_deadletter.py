@@ -23,7 +23,9 @@ from consumer.event import (
     TopicPartition,
     TraceIds,
 )
-from consumer.offsets import CommitOffset, Partition
+from consumer.offsets import CommitOffset
+from consumer.retry_headers import restore, retry_record
+from tests.support.state_world import ready_partition
 from tests.support.world import PIXEL, World, code, event
 
 NOW = Instant(5.0, 1_790_000_000_123_456_789)
@@ -68,7 +70,8 @@ def item(
     destination = Destination(EventSource.WEB, PIXEL)
     attempt = Attempt(2, destination, None, TRACE, NOW, 1, 100)
     attempt.code, attempt.http_status, attempt.request_id = 40002, 200, "req-9"
-    made = Item(record, NOW, TRACE, Partition(TopicPartition("conversions", 7), 0, CommitOffset(0)))
+    owner = ready_partition(TopicPartition("conversions", 7), 0, CommitOffset(0))
+    made = Item(record, NOW, TRACE, owner)
     made.event_id, made.event, made.event_source_id = "order-1", "CompletePayment", PIXEL
     made.attempts, made.attempt_count = (attempt,), 2
     return made
@@ -201,6 +204,55 @@ def test_a_cut_does_not_split_a_character() -> None:
     for letter_bytes, kept in (("é", 512), ("€", 341), ("a", 1024)):
         letter = LETTERS.letter(item(), Refused(Reason.INVALID, letter_bytes * 5000), 1, NOW)
         assert text(letter.headers)["dlq.detail"] == letter_bytes * kept
+
+
+def by_the_retry_topic(made: Item, *, headers: Headers | None = None) -> Item:
+    """The same item after it was parked and read again, at another offset."""
+    produce = retry_record(made, 1, "group-1.conversions.retry", NOW)
+    retry = TopicPartition("group-1.conversions.retry", 7)
+    owner = ready_partition(retry, 0, CommitOffset(0), beside=made.owner.source)
+    read = Record(
+        *retry,
+        3,
+        produce.timestamp,
+        produce.key,
+        produce.value,
+        produce.headers if headers is None else headers,
+    )
+    back = replace(made, record=read, owner=owner)
+    restore(back, NOW.wall_ms)
+    return back
+
+
+@given(headers=ANY_HEADERS, replays=st.integers(0, 9), times=st.integers(1, 3))
+def test_a_parked_event_leaves_the_letter_it_would_have_left(
+    headers: Headers, replays: int, times: int
+) -> None:
+    """The first source, the original's headers, nothing of the retry topic; shortened as well."""
+    made = item(headers=headers)
+    made.replay_count = replays
+    back = made
+    for _ in range(times):
+        back = by_the_retry_topic(back)
+    letter, same = LETTERS.letter(made, REFUSED, 1, NOW), LETTERS.letter(back, REFUSED, 1, NOW)
+    assert same == letter
+    assert LETTERS.without_optional_headers(same, back) == LETTERS.without_optional_headers(
+        letter, made
+    )
+
+
+def test_an_event_of_unknown_origin_is_named_by_its_place_in_the_retry_topic() -> None:
+    """Somebody put it there without saying from where: its letter goes to the source's topic."""
+    headers = (("retry.source.topic", b"others"), ("h", b"1"), ("retry.source.offset", b"1"))
+    letter = LETTERS.letter(by_the_retry_topic(item(), headers=headers), REFUSED, 1, NOW)
+    assert letter.topic == "conversions.dlq"
+    said = text(letter.headers)
+    assert [said[f"dlq.source.{name}"] for name in ("topic", "partition", "offset")] == [
+        "group-1.conversions.retry",
+        "7",
+        "3",
+    ]
+    assert not any(name.startswith("retry.") for name, _ in letter.headers)
 
 
 def test_the_topic_may_be_configured() -> None:

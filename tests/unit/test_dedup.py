@@ -10,7 +10,7 @@ from consumer.batch import BatchLimits
 from consumer.dedup import KEY_BYTES, InFlight, Keys, within_window
 from consumer.engine import EngineSettings
 from consumer.event import Consent, ConsentState, Destination, EventSource, Mapped
-from consumer.messages import LookUp, Mark, Send, Settled
+from consumer.messages import LookUp, Send, Settled, StoreMarks
 from tests.support.world import OTHER_PIXEL, PIXEL, TIMEOUT, World, code, event, ok
 
 HOUR = 3600.0
@@ -91,7 +91,7 @@ def test_an_accepted_event_is_not_sent_again_within_the_window() -> None:
     world.assign(0)
     world.produce(event())
     world.run(1.0)
-    accepted_ms = world.marks[0].marks[0][1]
+    accepted_ms = world.marks[0].marks[0].accepted_ms
     now_ms = world.clock.wall_ms
     world.clock.advance((accepted_ms - world.clock.wall_ms) / 1000 + 48 * HOUR - 0.001)
     world.produce(event(event_time=now_ms))
@@ -142,9 +142,11 @@ def test_a_mark_is_written_after_the_acceptance_and_before_the_outcome() -> None
     world.produce(event())
     world.run(1.0)
     order = [
-        type(action) for action in world.log if isinstance(action, LookUp | Send | Mark | Settled)
+        type(action)
+        for action in world.log
+        if isinstance(action, LookUp | Send | StoreMarks | Settled)
     ]
-    assert order == [LookUp, Send, Mark, Settled]
+    assert order == [LookUp, Send, StoreMarks, Settled]
 
 
 @pytest.mark.parametrize("answer", [TIMEOUT, code(40100), code(40101), code(50000), BAD_EVENT])
@@ -155,7 +157,7 @@ def test_nothing_but_an_acceptance_is_marked(answer: object) -> None:
     world.produce(event())
     world.run(5.0)
     assert not world.marks
-    assert not world.store
+    assert not world.stores.keys
 
 
 def test_a_corrected_replay_of_a_refused_event_is_delivered() -> None:

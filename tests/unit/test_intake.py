@@ -21,9 +21,10 @@ from consumer.event import (
 )
 from consumer.identity import IdentityRules
 from consumer.intake import Intake, SchemaNeeded
-from consumer.offsets import CommitOffset, Partition
+from consumer.offsets import CommitOffset
 from consumer.payload import Mapper
 from consumer.route import Routes
+from tests.support.state_world import ready_partition
 from tests.support.world import PIXEL, START_MS, JsonDecoder, event
 
 TP = TopicPartition("conversions", 0)
@@ -56,7 +57,9 @@ def item(value: bytes | None) -> Item:
     """An item that was just received."""
     record = Record(*TP, 0, -1, None, value, ())
     received = Instant(1.0, START_MS * 1_000_000)
-    return Item(record, received, TraceIds(0, 0, 0, False, ""), Partition(TP, 0, CommitOffset(0)))
+    return Item(
+        record, received, TraceIds(0, 0, 0, False, ""), ready_partition(TP, 0, CommitOffset(0))
+    )
 
 
 def test_a_good_event_is_ready_with_everything_that_later_steps_need() -> None:

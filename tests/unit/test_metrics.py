@@ -27,6 +27,10 @@ FIXED = {
     "tiktok_events_destination_state": ("event_source_id", "state"),
     "tiktok_events_consumer_lag": ("topic", "partition"),
     "tiktok_events_dedup_entries": ("topic", "partition"),
+    "tiktok_events_repeats_total": ("event_source_id", "cause"),
+    "tiktok_events_parked_total": ("event_source_id",),
+    "tiktok_events_retry_lag": ("topic", "partition"),
+    "tiktok_events_lease_held": (),
 }
 
 

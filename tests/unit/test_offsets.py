@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from consumer.event import Instant, Item, Record, TopicPartition, TraceIds
 from consumer.offsets import CommitOffset, Partition
+from tests.support.state_world import ready_partition
 
 TP = TopicPartition("conversions", 3)
 NO_TRACE = TraceIds(0, 0, 0, False, "")
@@ -24,7 +25,7 @@ def test_the_watermark_is_the_lowest_unsettled_offset_in_any_order_of_settling(
 ) -> None:
     """Offsets with gaps (compaction, transaction markers), settled in any order, some twice."""
     offsets = sorted(data.draw(st.sets(st.integers(10, 200), min_size=1, max_size=30)))
-    partition = Partition(TP, 10, CommitOffset(10))
+    partition = ready_partition(TP, 10, CommitOffset(10))
     for offset in offsets:
         assert taken(partition, offset)
     unsettled = set(offsets)
@@ -43,7 +44,7 @@ def test_the_watermark_is_the_lowest_unsettled_offset_in_any_order_of_settling(
 @given(st.lists(st.integers(0, 40), max_size=60), st.integers(0, 20))
 def test_a_record_is_taken_once_and_in_rising_order(offsets: list[int], start: int) -> None:
     """What lies below the position (fetched twice, or before the start) is not taken."""
-    partition = Partition(TP, start, CommitOffset(start))
+    partition = ready_partition(TP, start, CommitOffset(start))
     position = start
     for offset in offsets:
         assert taken(partition, offset) == (offset >= position)
@@ -54,7 +55,7 @@ def test_a_record_is_taken_once_and_in_rising_order(offsets: list[int], start: i
 
 def test_settling_an_unknown_offset_changes_nothing() -> None:
     """A result for what this assignment never took finds nothing to settle."""
-    partition = Partition(TP, 5, CommitOffset(5))
+    partition = ready_partition(TP, 5, CommitOffset(5))
     assert taken(partition, 5)
     assert not partition.settle(4)
     assert not partition.settle(6)
@@ -63,17 +64,17 @@ def test_settling_an_unknown_offset_changes_nothing() -> None:
 
 def test_only_news_is_committed() -> None:
     """The same offset is not committed again, and a start without a commit is one."""
-    assert Partition(TP, 7, CommitOffset(7)).to_commit() is None
-    fresh = Partition(TP, 7, None)
+    assert ready_partition(TP, 7, CommitOffset(7)).to_commit() is None
+    fresh = ready_partition(TP, 7, None)
     said = [fresh.progressed, fresh.to_commit(), fresh.progressed]
     assert said == [True, CommitOffset(7, ""), False]
-    moved = Partition(TP, 9, CommitOffset(7))
+    moved = ready_partition(TP, 9, CommitOffset(7))
     assert moved.progressed, "the log start was above the committed offset"
 
 
 def test_a_hold_ends_with_the_last_that_waited_for_it() -> None:
     """Each reason is counted by what waits, and one reason does not end another."""
-    partition = Partition(TP, 0, CommitOffset(0))
+    partition = ready_partition(TP, 0, CommitOffset(0))
     partition.hold("store", 1)
     partition.hold("store", 2)
     partition.hold("store", 2)
@@ -90,7 +91,7 @@ def test_a_hold_ends_with_the_last_that_waited_for_it() -> None:
 
 def test_the_span_of_what_is_unsettled_counts_from_the_first_unsettled_record() -> None:
     """How far the position is ahead of what may be committed."""
-    partition = Partition(TP, 0, CommitOffset(0))
+    partition = ready_partition(TP, 0, CommitOffset(0))
     for offset in (0, 1, 2, 3):
         taken(partition, offset)
     partition.settle(0)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.decode import UnusableSchema
-from consumer.engine import REGISTRY_UNAVAILABLE, SCHEMAS_MISSING
+from consumer.arrivals import REGISTRY_UNAVAILABLE, SCHEMAS_MISSING
 from consumer.event import TopicPartition
 from consumer.messages import (
     RegistryUnavailable,

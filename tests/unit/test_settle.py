@@ -8,9 +8,11 @@ import pytest
 
 from consumer.batch import BatchLimits
 from consumer.event import TopicPartition
-from consumer.messages import Acknowledged, LookUp, Mark, Produce
+from consumer.messages import Acknowledged, LookUp, OpenStore, Produce
 from consumer.settle import LETTER_REFUSED, LETTER_TOO_LARGE, STORE_FAILED
-from tests.support.world import TOPIC, World, code, event, ok
+from consumer.state_log import REBUILDING
+from consumer.state_records import split
+from tests.support.world import STATE, TOPIC, World, code, event, ok
 
 if TYPE_CHECKING:
     from consumer.verdict import Answer
@@ -161,8 +163,9 @@ def test_an_acknowledgement_that_comes_twice_settles_once() -> None:
 @pytest.mark.parametrize("number", [1, 30])
 def test_a_store_that_fails_at_the_look_up_stops_its_partition(number: int) -> None:
     """Nothing is sent unasked, nothing is lost; it goes on when the store answers."""
-    world = World(store_fails=True)
+    world = World()
     world.assign(0)
+    world.store_fails = True
     world.produce(*(event(str(n)) for n in range(number)))
     world.run(60.0)
     assert not world.requests
@@ -195,7 +198,7 @@ def test_a_store_that_fails_at_the_mark_stops_its_partition() -> None:
     assert world.holds() == set()
     assert world.committed() == 3
     assert accepted_ms is not None
-    assert set(world.store.values()) == {accepted_ms.wall_ms}, "the time of the acceptance"
+    assert set(world.stores.keys.values()) == {accepted_ms.wall_ms}, "the time of the acceptance"
 
 
 def test_other_partitions_go_on_while_a_store_fails() -> None:
@@ -214,12 +217,51 @@ def test_other_partitions_go_on_while_a_store_fails() -> None:
 
 def test_the_store_is_asked_again_with_growing_pauses() -> None:
     """A broken disk is not hammered, and is asked at least every quarter of a minute."""
-    world = World(store_fails=True)
+    world = World()
     world.assign(0)
+    world.store_fails = True
     world.produce(event())
     world.run(300.0)
     tries = sum(isinstance(action, LookUp) for action in world.log)
     assert 20 <= tries <= 200
+
+
+def test_a_store_that_does_not_open_stops_its_partition_before_anything_is_read() -> None:
+    """It is asked again with pauses; then the partition is taken over and read."""
+    world = World(store_fails=True)
+    world.assign(0)
+    world.run(300.0)
+    tries = sum(isinstance(action, OpenStore) for action in world.log)
+    assert 20 <= tries <= 200
+    assert world.holds() == {STORE_FAILED, REBUILDING}
+    assert world.paused == {FIRST}
+    assert not world.appended
+    world.store_fails = False
+    world.run(16.0)
+    assert world.holds() == set()
+    assert world.paused == set()
+
+
+@pytest.mark.parametrize("fails", ["store_fails", "marks_fail", "state_unread"])
+def test_a_store_that_is_found_lost_after_it_failed_holds_nothing_for_ever(fails: str) -> None:
+    """What it was asked for is asked no more; the memory is read again, and all goes on."""
+    world = World()
+    world.assign(0)
+    world.produce(event("a"))
+    world.run(1.0)
+    setattr(world, fails, True)
+    world.state_topic.skip(TopicPartition(STATE, 0))
+    world.produce(event("b"))
+    world.run(1.0)
+    world.lose_store()
+    world.run(5.0)
+    assert world.outcomes() == {0: "delivered"}
+    setattr(world, fails, False)
+    world.run(40.0)
+    assert world.holds() == set()
+    assert world.outcomes() == {0: "delivered", 1: "delivered"}
+    assert world.sent_ids() == ["a", "b"]
+    assert world.idle()
 
 
 def test_a_batch_over_two_partitions_is_marked_in_both_stores() -> None:
@@ -228,7 +270,7 @@ def test_a_batch_over_two_partitions_is_marked_in_both_stores() -> None:
     world.assign(0, 1)
     world.produce(event("a"), event("b"), partition=0)
     world.produce(event("c"), event("d"), partition=1)
-    marks = [action for action in world.log if isinstance(action, Mark)]
-    assert sorted((mark.tp.partition, len(mark.marks)) for mark in marks) == [(0, 2), (1, 2)]
+    sizes = [(mark.tp.partition, len(split(mark.marks[0].keys))) for mark in world.marks]
+    assert sorted(sizes) == [(0, 2), (1, 2)]
     assert len(world.requests) == 1
     assert world.idle()

@@ -22,9 +22,9 @@ from consumer.event import (
     TopicPartition,
     TraceIds,
 )
-from consumer.offsets import Partition
 from consumer.spans import Endpoint, SpanKind, attempt_span, endpoint, event_span
 from tests.support.items import attempts, items
+from tests.support.state_world import ready_partition
 
 DESTINATION = Destination(EventSource.WEB, "C9ABC1234567890DEFGH")
 CONSENT = Consent(
@@ -59,7 +59,7 @@ def delivered() -> Item:
         Record("conversions", 3, 42, 0, b"alice@example.com", b"", ()),
         Instant(1.0, 100),
         TraceIds(1, 2, 3, sampled=True, trace_state=""),
-        Partition(TopicPartition("conversions", 3), 42, None),
+        ready_partition(TopicPartition("conversions", 3), 42, None),
     )
     item.event_id, item.event, item.event_source_id = "e-1", "Purchase", "C9ABC1234567890DEFGH"
     item.mapped = Mapped(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.propagators.composite import CompositePropagator
@@ -114,38 +113,15 @@ def test_every_attempt_is_counted_by_its_code(attempt: Attempt) -> None:
     assert again == (attempt.events if attempt.verdict in ("retry", "held") else 0)
 
 
-@pytest.mark.parametrize(
-    ("answer", "may_have_counted"),
-    [
-        ({"error": "timeout"}, True),
-        ({"error": "connection"}, True),
-        ({"error": "not_sent"}, False),
-        ({"http_status": 503}, True),
-        ({"http_status": 200}, True),
-        ({"http_status": 200, "code": 50000}, True),
-        ({"http_status": 200, "code": 60001}, False),
-    ],
-)
-def test_repeats_are_those_whose_outcome_is_unknown(
-    answer: dict[str, Any],
-    may_have_counted: bool,  # noqa: FBT001  a parameter of the table
+@given(attempts, st.dictionaries(st.sampled_from(["timeout", "unfinished"]), st.integers(1, 9)))
+@settings(max_examples=20, deadline=None)
+def test_repeats_are_counted_by_why_the_outcome_before_is_unknown(
+    attempt: Attempt, repeats: Mapping[str, int]
 ) -> None:
-    """A retry counts as a repeat where TikTok may have taken the events before."""
-    base = Attempt(
-        number=1,
-        destination=DESTINATION,
-        test_event_code=None,
-        trace=telemetry().tracer.request(sampled=True),
-        started=Instant(0.0, 0),
-        events=7,
-        request_bytes=0,
-        ended=Instant(0.2, 0),
-        verdict="retry",
-    )
+    """Whatever becomes of the request itself: it was the repeat."""
     told = telemetry()
-    told.attempt_finished(dataclasses.replace(base, **answer))
-    assert total(told.metrics.retries.values()) == 7
-    assert total(told.metrics.repeats.values()) == (7 if may_have_counted else 0)
+    told.attempt_finished(dataclasses.replace(attempt, repeats=repeats))
+    assert told.metrics.repeats.values() == {(PIXEL, why): n for why, n in repeats.items()}
 
 
 @given(items(outcome=Outcome.DEAD_LETTERED, reason=Reason.INVALID, settled=Instant(5.0, 0)))

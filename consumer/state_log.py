@@ -1,0 +1,549 @@
+"""The durable memory of one source partition: taken over, added to, handed over. Without any I/O.
+
+The state topic's partition of the same number is a log of what was tried and what was accepted.
+A new owner appends an `open` record, whose offset is its epoch, and reads up to it before it
+begins; what the local store holds already is not read again. Where an owner before it announced
+attempts and left no `closed` record, requests of its may still be in the air: the new owner waits
+until they must have ended, and reads what was added meanwhile.
+
+Every record that this member appends takes effect in the order of the log's offsets, one after
+the other, and only when everything before it has been read. So an offset that is not the next one
+shows that somebody else wrote in between; a foreign `open` shows that the partition has another
+owner, before anything more is sent.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import insort
+from collections import deque
+from dataclasses import dataclass
+from enum import StrEnum
+from operator import attrgetter
+from typing import TYPE_CHECKING, NamedTuple
+
+from consumer.event import TopicPartition
+from consumer.messages import Marks, OpenStore, Produce, Reached, ReadState, StoreMarks
+from consumer.state_records import MOST_KEYS, UNBOUND, Kind, StateValue, decode, encode, split
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from consumer.event import Instant, Item
+    from consumer.messages import Action, StateChunk
+    from consumer.offsets import Partition
+
+REBUILDING = "dedup_rebuilding"
+"""Hold reason: what was accepted before is being read from the state topic."""
+
+TAKEOVER = "takeover"
+"""Hold reason: the owner before left without a word; its requests may still be in the air."""
+
+SUPERSEDED = "superseded"
+"""Hold reason: another member has opened the partition; this one must prove its membership."""
+
+
+class Phase(StrEnum):
+    """Where the memory of a partition stands."""
+
+    LOADING = "loading"
+    OPENING = "opening"
+    REBUILDING = "rebuilding"
+    TAKEOVER = "takeover"
+    READY = "ready"
+    SUPERSEDED = "superseded"
+    CLOSED = "closed"
+
+
+HOLDS = {
+    Phase.LOADING: REBUILDING,
+    Phase.OPENING: REBUILDING,
+    Phase.REBUILDING: REBUILDING,
+    Phase.TAKEOVER: TAKEOVER,
+    Phase.SUPERSEDED: SUPERSEDED,
+}
+"""For which reason a partition is held in which phase; in the others it is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateRules:
+    """For how long things count.
+
+    `window_ms`: an acceptance that is older is forgotten. `takeover_wait`: seconds after which a
+    request of an owner that vanished has surely ended (`tiktok.timeout` and a margin).
+    """
+
+    window_ms: int = 48 * 3600 * 1000
+    takeover_wait: float = 11.0
+
+
+_EVERYTHING = 2**63 - 1
+_FACTS = frozenset({Kind.ACCEPTED, Kind.CLOSED})
+
+
+class _Entry(NamedTuple):
+    """A record of our own that has its offset, and waits for its turn."""
+
+    offset: int
+    handle: int
+    value: StateValue
+
+
+class _Announced(NamedTuple):
+    """An `attempted` record, and the last source offset of the events in it."""
+
+    offset: int
+    owner: Partition
+    last: int
+
+
+class StateLog:
+    """The memory of one assignment of a partition.
+
+    Inputs return the actions that follow. `done` has the handles of own records that have taken
+    effect, until the engine takes them. `attempts` says since when TikTok may have a key of which
+    an earlier owner left no outcome (milliseconds). `owners` are the partitions whose events are
+    remembered here: the source's and the retry topic's. Below `rewound_below` every source record
+    had its outcome, or was parked, before this assignment began.
+
+    Args:
+        tp: The source partition.
+        topic: Its state topic.
+        member: 16 bytes that nobody else has, no other assignment of this process either.
+        bound_to: What ties `settled_through` to the source topic; None where nothing is known.
+        state_bound_to: What ties the local store to the state topic; None likewise.
+    """
+
+    def __init__(  # noqa: PLR0917  all of them are what a log is, each once
+        self,
+        tp: TopicPartition,
+        topic: str,
+        member: bytes,
+        bound_to: bytes | None,
+        state_bound_to: bytes | None,
+        rules: StateRules,
+        handles: Iterator[int],
+    ) -> None:
+        self.tp = tp
+        self.state_tp = TopicPartition(topic, tp.partition)
+        self.phase = Phase.LOADING
+        self.ready = False
+        self.attempts: dict[bytes, int] = {}
+        self.settled_through = 0
+        self.rewound_below = 0
+        self.wait_until = math.inf
+        self.superseded_at = -math.inf
+        self.done: list[int] = []
+        self.owners: list[Partition] = []
+        self._ends: list[tuple[Partition, int]] = []
+        self._member = member
+        self._bound_to = bound_to or UNBOUND
+        self._state_bound_to = state_bound_to or UNBOUND
+        self._rules = rules
+        self._handles = handles
+        self._next: int | None = None  # what of the log comes next; None: its start
+        self._claimed = 0  # how far the log reached by what the store says
+        self._first = 0
+        self._target = 0
+        self._unclosed: set[bytes] = set()
+        self._opening = 0  # the handle of the `open` record that counts
+        self._epoch: int | None = None
+        self._progress = 0  # the handle of the record that ends the wait
+        self._grown: tuple[int, int] | None = None  # where it says so, and how many partitions
+        self._others: deque[TopicPartition] = deque()
+        self._other_next: int | None = None
+        self._floor: int | None = None  # of an earlier owner, until its attempts are over
+        self._inherited = False  # whether an earlier owner left attempts without an outcome
+        self._announced: deque[_Announced] = deque()
+        self._attempters: dict[bytes, bytes] = {}  # who attempted a key last: nobody else denies it
+        self._lasts: dict[int, dict[Partition, int]] = {}
+        self._sent: dict[int, StateValue] = {}
+        self._entries: list[_Entry] = []
+        self._busy: OpenStore | ReadState | StoreMarks | None = None
+        self._run: list[_Entry] = []
+
+    def __repr__(self) -> str:
+        """Whose and in which phase."""
+        return f"<StateLog {self.tp.topic}/{self.tp.partition} {self.phase}>"
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """How many offsets of the state partition have been read, of how many."""
+        read = 0 if self._next is None else self._next - self._first
+        return max(read, 0), max(self._target - self._first, 0)
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that was appended has taken effect."""
+        return not self._sent and not self._entries and self._busy is None and not self._run
+
+    def wants(self, handle: int) -> bool:
+        """Whether an answer with this handle is still waited for.
+
+        Of a partition that is no longer ours only facts are: what was accepted, and that nothing
+        is in the air.
+        """
+        if self._busy is not None and self._busy.handle == handle:
+            return True
+        value = self._sent.get(handle)
+        return value is not None and (self.phase is not Phase.CLOSED or value.kind in _FACTS)
+
+    # Taking over
+
+    def begin(self) -> list[Action]:
+        """Takes the partition over, for the first time or anew: what was in the store is asked."""
+        self.phase, self.ready, self.wait_until = Phase.LOADING, False, math.inf
+        self._others.clear()
+        self._epoch = None
+        self._progress = 0
+        self._other_next = None
+        self._run, unwritten = [], self._run
+        for entry in unwritten:
+            insort(self._entries, entry, key=attrgetter("offset"))
+        self._busy = OpenStore(next(self._handles), self.tp, self._state_bound_to)
+        return [self._busy]
+
+    def store_opened(self, handle: int, reached: Reached | None) -> list[Action]:
+        """The local store has told how far it had come."""
+        if self._busy is None or self._busy.handle != handle:
+            return []
+        self._busy = None
+        if reached is None:
+            self._next = self._floor = None
+            self._claimed = 0
+        else:
+            self._next = self._floor = reached.floor
+            self._claimed = reached.next_offset
+            self._unclosed.update(reached.unclosed)
+            if reached.bound_to == self._bound_to:
+                self.settled_through = max(self.settled_through, reached.settled_through)
+        self.phase = Phase.OPENING
+        return self._open()
+
+    def reclaim(self, proved_at: float) -> list[Action]:
+        """Membership was proven at this time (seconds).
+
+        If somebody else had opened the partition before that, it is ours still: taken over again.
+        """
+        if self.phase is not Phase.SUPERSEDED or proved_at <= self.superseded_at:
+            return []
+        self.phase = Phase.OPENING
+        self._progress = 0
+        return self._open()
+
+    def _open(self) -> list[Action]:
+        produce = self.append(Kind.OPEN, self.settled_through)
+        self._opening = produce.handle
+        return [produce]
+
+    def tick(self, now: Instant) -> list[Action]:
+        """The wait for an earlier owner's requests may be over: what it added is read."""
+        if now.mono < self.wait_until:
+            return []
+        self.wait_until = math.inf
+        produce = self.append(Kind.ACCEPTED, self.settled_through, now.wall_ms)
+        self._progress = produce.handle
+        return [produce]
+
+    # Adding to it
+
+    def append(
+        self, kind: Kind, settled_through: int, time_ms: int = 0, keys: bytes = b""
+    ) -> Produce:
+        """A record for the state topic; its handle comes back in `done` when it took effect."""
+        value = StateValue(kind, self._member, self._bound_to, settled_through, time_ms, keys)
+        return self._produce(next(self._handles), value)
+
+    def announce(
+        self, items: Iterable[Item], settled_through: int, now_ms: int
+    ) -> Iterator[Produce]:
+        """The records that say that these are about to be sent for the first time.
+
+        What TikTok may have since an earlier time is announced with that time.
+        """
+        times: dict[int, list[Item]] = {}
+        for item in items:
+            times.setdefault(item.first_unknown_ms or now_ms, []).append(item)
+        for time_ms, together in times.items():
+            keys = b"".join([item.key for item in together])
+            produce = self.append(Kind.ATTEMPTED, settled_through, time_ms, keys)
+            lasts: dict[Partition, int] = {}
+            for item in together:
+                offset = item.record.offset
+                if offset > lasts.get(item.owner, -1):
+                    lasts[item.owner] = offset
+            self._lasts[produce.handle] = lasts
+            yield produce
+
+    def _produce(self, handle: int, value: StateValue) -> Produce:
+        self._sent[handle] = value
+        topic, partition = self.state_tp
+        return Produce(handle, topic, None, encode(value), (), -1, partition)
+
+    def acknowledged(self, handle: int, offset: int, now: Instant) -> list[Action]:
+        """The broker has a record of ours, at this offset."""
+        value = self._sent.pop(handle, None)
+        if value is None or self.phase is Phase.CLOSED:
+            return []
+        if handle == self._opening:
+            self._target = offset
+            if offset < max(self._next or 0, self._claimed):
+                # The log ends before what was read of it: it lost records, or is another one.
+                self._next = self._floor = None
+                self._claimed = 0
+        insort(self._entries, _Entry(offset, handle, value), key=attrgetter("offset"))
+        return self._advance(now)
+
+    def drop(self, handle: int) -> bool:
+        """Forgets a `refused` record that was not appended; false for any other kind.
+
+        Appended later it might follow another attempt of the same keys, and deny that one. Without
+        it an attempt counts that came to nothing, which is harmless.
+        """
+        value = self._sent.get(handle)
+        if value is None or value.kind is not Kind.REFUSED:
+            return False
+        del self._sent[handle]
+        return True
+
+    def read(self, handle: int, chunk: StateChunk, now: Instant) -> list[Action]:
+        """A chunk of the log was read."""
+        if self._busy is None or self._busy.handle != handle:
+            return []
+        if self._busy.tp != self.state_tp:
+            self._busy = None
+            return self._read_other(chunk, now)
+        if self._next is None:
+            self._first = self._next = self._floor = chunk.log_start
+        self._busy = None
+        if chunk.next_offset <= self._next and chunk.log_end <= self._entries[0].offset:
+            return self._lost(chunk.log_end) + self.begin()
+        marks = self._apply(chunk, now)
+        self._next = max(self._next, chunk.next_offset)
+        if marks:
+            return [self._store(marks)]
+        return self._advance(now)
+
+    def marked(self, handle: int, now: Instant) -> list[Action]:
+        """The store has written what it was given."""
+        if self._busy is None or self._busy.handle != handle:
+            return []
+        self._busy = None
+        run, self._run = self._run, []
+        self._complete(run, now)
+        return self._advance(now)
+
+    def failed(self, handle: int) -> Action | None:
+        """The action with this handle failed; it is to be tried again."""
+        if self._busy is not None and self._busy.handle == handle:
+            return self._busy
+        return None
+
+    def _lost(self, log_end: int) -> list[Action]:
+        """The log lost records of ours that it had acknowledged: they are appended again."""
+        lost = [entry for entry in self._entries if entry.offset >= log_end]
+        self._entries = [entry for entry in self._entries if entry.offset < log_end]
+        return [self._produce(e.handle, e.value) for e in lost if e.handle != self._opening]
+
+    # Handing over
+
+    def close(self) -> None:
+        """The partition is no longer ours: nothing more takes effect. Facts may be appended."""
+        self.phase, self.ready, self.wait_until = Phase.CLOSED, False, math.inf
+        self._busy = None
+        self._entries, self._run = [], []
+        self._announced.clear()
+
+    @property
+    def must_close(self) -> bool:
+        """Whether the next owner has to be told that none of our requests is in the air."""
+        return self.ready and self._member in self._unclosed
+
+    # One after the other
+
+    def _advance(self, now: Instant) -> list[Action]:
+        if self._busy is not None or self.phase is Phase.LOADING:
+            return []
+        if self.ready and self._grown is not None:
+            self._begin_work()
+        if self._others:
+            self._busy = ReadState(
+                next(self._handles), self._others[0], self._other_next, _EVERYTHING
+            )
+            return [self._busy]
+        while self._entries:
+            first = self._entries[0]
+            if self._next is None and first.offset == 0:
+                self._next = self._floor = 0
+            if self._next is None or first.offset > self._next:
+                if self._epoch is None and self.phase is Phase.OPENING:
+                    self.phase = Phase.REBUILDING
+                    self._first = 0 if self._next is None else self._next
+                self._busy = ReadState(next(self._handles), self.state_tp, self._next, first.offset)
+                return [self._busy]
+            run, marks = self._take_run(now)
+            if marks:
+                self._run = run
+                return [self._store(marks)]
+            self._complete(run, now)
+            if self._others:
+                return self._advance(now)
+        return []
+
+    def _take_run(self, now: Instant) -> tuple[list[_Entry], list[Marks]]:
+        """The next own records without a gap, and what is to be marked for them."""
+        run: list[_Entry] = []
+        marks: list[Marks] = []
+        size = 0
+        while self._entries and size < MOST_KEYS:
+            entry = self._entries[0]
+            if self._next is None or entry.offset > self._next:
+                break
+            del self._entries[0]
+            run.append(entry)
+            self._next = max(self._next, entry.offset + 1)
+            kind, keys = entry.value.kind, entry.value.keys
+            if kind is Kind.ACCEPTED and keys:
+                marks.append(Marks(entry.value.time_ms or now.wall_ms, keys))
+                size += len(keys)
+            elif kind is Kind.ATTEMPTED:
+                self._unclosed.add(self._member)
+                for owner, last in self._lasts.pop(entry.handle, {}).items():
+                    announced = _Announced(entry.offset, owner, last)
+                    insort(self._announced, announced, key=attrgetter("offset"))
+            self.settled_through = max(self.settled_through, entry.value.settled_through)
+        return run, marks
+
+    def _complete(self, run: list[_Entry], now: Instant) -> None:
+        for entry in run:
+            self.done.append(entry.handle)
+            if entry.handle == self._opening:
+                self._epoch = entry.offset
+                self._taken_over(now)
+            elif entry.handle == self._progress and self.phase is Phase.TAKEOVER:
+                self._unclosed.clear()
+                self._begin_work()
+
+    def _taken_over(self, now: Instant) -> None:
+        # Our own requests in the air are known to us.
+        self._unclosed.discard(self._member)
+        if self._unclosed:
+            self.phase = Phase.TAKEOVER
+            self.wait_until = now.mono + self._rules.takeover_wait
+        else:
+            self._begin_work()
+
+    def _begin_work(self) -> None:
+        """The memory is complete; but for what other partitions have, where the source has grown.
+
+        A key may have been in any of them before, and its producers are in this one now.
+        """
+        if self._grown is not None:
+            topic, own = self.state_tp
+            partitions = range(self._grown[1])
+            self._others = deque(TopicPartition(topic, p) for p in partitions if p != own)
+        if self._others:
+            self.phase, self.ready = Phase.REBUILDING, False
+            return
+        self._grown = None
+        self._inherited |= bool(self.attempts)
+        self.phase, self.ready = Phase.READY, True
+        self.rewound_below = self.settled_through
+
+    def _read_other(self, chunk: StateChunk, now: Instant) -> list[Action]:
+        """What was accepted in another partition counts in this one, too."""
+        self._other_next = chunk.next_offset
+        if not chunk.records and chunk.next_offset >= chunk.log_end:
+            self._others.popleft()
+            self._other_next = None
+            if not self._others:
+                self._grown = None
+                self._begin_work()
+        oldest = now.wall_ms - self._rules.window_ms
+        marks = [
+            Marks(accepted_ms, value.keys)
+            for _, timestamp, raw in chunk.records
+            if (value := decode(raw)) is not None and value.kind is Kind.ACCEPTED
+            if (accepted_ms := max(value.time_ms, timestamp)) > oldest and value.keys
+        ]
+        return [self._store(marks)] if marks else self._advance(now)
+
+    def _apply(self, chunk: StateChunk, now: Instant) -> list[Marks]:
+        """What somebody wrote counts; the marks in it that are not too old are returned."""
+        marks: list[Marks] = []
+        oldest = now.wall_ms - self._rules.window_ms
+        for offset, timestamp, raw in chunk.records:
+            value = decode(raw)
+            if value is None:
+                continue
+            if value.bound_to == self._bound_to and value.settled_through > self.settled_through:
+                self.settled_through = value.settled_through
+            if value.kind is Kind.ACCEPTED:
+                if (accepted_ms := max(value.time_ms, timestamp)) > oldest and value.keys:
+                    marks.append(Marks(accepted_ms, value.keys))
+                self._forget(split(value.keys) if self.attempts else ())
+            elif value.kind is Kind.REFUSED:
+                keys = split(value.keys)
+                self._forget(k for k in keys if self._attempters.get(k) == value.member)
+            else:
+                self._attempted_or_owned(offset, timestamp, value, now)
+        return marks
+
+    def _attempted_or_owned(
+        self, offset: int, timestamp: int, value: StateValue, now: Instant
+    ) -> None:
+        kind, member = value.kind, value.member
+        if kind is Kind.ATTEMPTED:
+            self._unclosed.add(member)
+            if member != self._member:
+                self._floor = offset if self._floor is None else self._floor
+                self._ends.clear()
+                since = min(value.time_ms, timestamp) if timestamp > 0 else value.time_ms
+                for key in split(value.keys):
+                    self.attempts.setdefault(key, since)
+                    self._attempters[key] = member
+        elif kind is Kind.CLOSED:
+            self._unclosed.discard(member)
+        elif kind is Kind.GROWN:
+            if now.wall_ms - value.time_ms < self._rules.window_ms:
+                self._grown = offset, value.partitions
+        elif self._epoch is not None and offset > self._epoch and member != self._member:
+            self.phase, self.ready, self.wait_until = Phase.SUPERSEDED, False, math.inf
+            self._epoch, self.superseded_at = None, now.mono
+
+    def _forget(self, keys: Iterable[bytes]) -> None:
+        """These keys have an outcome: nothing more needs to be known of their attempts."""
+        for key in keys:
+            self.attempts.pop(key, None)
+            self._attempters.pop(key, None)
+
+    def _store(self, marks: list[Marks]) -> StoreMarks:
+        busy = StoreMarks(next(self._handles), self.tp, marks, self._reached())
+        self._busy = busy
+        return busy
+
+    def _reached(self) -> Reached:
+        position = self._next or 0
+        if self._grown is not None:
+            position = min(position, self._grown[0])  # so that it is read again after a crash
+        while self._announced:
+            _, owner, last = self._announced[0]
+            if owner.active and owner.watermark <= last:
+                break
+            self._announced.popleft()
+        if self.ready and self._floor is not None and self._has_caught_up():
+            self._floor = None
+        floor = position if self._floor is None else min(position, self._floor)
+        if self._announced:
+            floor = min(floor, self._announced[0].offset)
+        return Reached(position, floor, self.settled_through, self._bound_to, tuple(self._unclosed))
+
+    def _has_caught_up(self) -> bool:
+        """Whether all that an earlier owner may have attempted has been read again and settled."""
+        if not self._inherited:
+            return True
+        if not self._ends:
+            if any(owner.high is None for owner in self.owners):
+                return False
+            self._ends = [(owner, owner.high or 0) for owner in self.owners]
+        return all(owner.watermark >= end for owner, end in self._ends)

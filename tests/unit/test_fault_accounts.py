@@ -1,0 +1,339 @@
+"""The fault harness finds what it is there to find: each promise, broken in forged evidence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.sandbox.faults import FaultKind
+from tests.faults.account import account
+from tests.faults.evidence import IncidentKind
+from tests.faults.load import Fate
+from tests.faults.results import Result, ResultsFile, RoundId, table
+from tests.faults.umpire import exit_code, play_all
+from tests.support.forged_round import NOW, ForgedRound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.faults.account import Account
+
+LONG_AFTER = 60.0
+
+
+@pytest.fixture
+def forged() -> ForgedRound:
+    """A round in which everything was as promised."""
+    return ForgedRound()
+
+
+def settle(forged: ForgedRound) -> Account:
+    """Its accounts."""
+    return account(forged.evidence)
+
+
+def result_of(forged: ForgedRound, number: int = 0) -> Result:
+    """Its result, as a run keeps it."""
+    round_id = RoundId("forged", number, 400, 1, "classic", brief=True, version="abc")
+    return Result.of(round_id, 1.0, settle(forged), forged.evidence.incidents)
+
+
+def test_an_honest_round_has_nothing_against_it(forged: ForgedRound) -> None:
+    """What was produced arrived once, and the accounts say so."""
+    settled = settle(forged)
+    assert (settled.records, settled.lost, settled.known) == (400, 0, 0)
+    assert (settled.excused, settled.letter_copies, settled.findings) == ({}, 0, [])
+
+
+@given(st.data())
+def test_every_lost_event_is_counted(data: st.DataObject) -> None:
+    """Whichever events were never accepted, that many are lost."""
+    forged = ForgedRound()
+    events = list(forged.evidence.load.with_fate(Fate.DELIVERED))
+    lost = data.draw(st.sets(st.sampled_from(events), min_size=1))
+    for event in lost:
+        forged.lose(event)
+    settled = settle(forged)
+    assert settled.lost == len(lost)
+    assert settled.findings
+
+
+def test_an_undisturbed_process_knew_what_was_accepted(forged: ForgedRound) -> None:
+    """An answer that came, and nothing that happened: the repeat is a known one."""
+    event = forged.an_event
+    forged.unmark(event)
+    forged.send_again(event, "first", LONG_AFTER)
+    assert settle(forged).known == 1
+
+
+def kill_after(forged: ForgedRound, event: int, seconds: float) -> None:
+    """Its sender is killed so many seconds after the event was accepted, another takes over."""
+    at = forged.at(event) + seconds
+    forged.happened(IncidentKind.KILL, "first", at, at)
+    forged.take_over(b"second", 1000, at + 10)
+
+
+def withhold(forged: ForgedRound, event: int) -> None:
+    """The answer was withheld."""
+    forged.unanswer(event, FaultKind.CLOSE_AFTER)
+
+
+def come_too_late(forged: ForgedRound, event: int) -> None:
+    """The answer came after the consumer's patience."""
+    forged.unanswer(event, FaultKind.LATE)
+
+
+def hang_up(forged: ForgedRound, event: int) -> None:
+    """Nobody was there to take the answer."""
+    forged.unanswer(event)
+
+
+def kill_before_the_mark(forged: ForgedRound, event: int) -> None:
+    """The process died right after the answer."""
+    forged.unmark(event)
+    kill_after(forged, event, 0.2)
+
+
+def stop_before_the_mark(forged: ForgedRound, event: int) -> None:
+    """The process stood still right after the answer."""
+    forged.unmark(event)
+    at = forged.at(event)
+    forged.happened(IncidentKind.STOP, "first", at - 1, at + 3)
+
+
+def cut_before_the_mark(forged: ForgedRound, event: int) -> None:
+    """The broker could not be reached."""
+    forged.unmark(event)
+    at = forged.at(event)
+    forged.happened(IncidentKind.CUT, None, at - 1, at + 8)
+
+
+@pytest.mark.parametrize(
+    "excuse",
+    [
+        withhold,
+        come_too_late,
+        hang_up,
+        kill_before_the_mark,
+        stop_before_the_mark,
+        cut_before_the_mark,
+    ],
+)
+def test_an_unknown_outcome_excuses_a_repeat(
+    forged: ForgedRound, excuse: Callable[[ForgedRound, int], None]
+) -> None:
+    """Where the consumer could not know, a repeat is counted by its cause and nothing more."""
+    event = forged.an_event
+    excuse(forged, event)
+    forged.send_again(event, "second", LONG_AFTER)
+    settled = settle(forged)
+    assert (settled.known, settled.excused.total(), settled.findings) == (0, 1, [])
+
+
+def test_in_a_quiet_round_no_repeat_is_excused(forged: ForgedRound) -> None:
+    """Where nothing may be repeated, an excused repeat is a finding too."""
+    forged.evidence.strict = True
+    hang_up(forged, forged.an_event)
+    forged.send_again(forged.an_event, "first", LONG_AFTER)
+    settled = settle(forged)
+    assert (settled.known, len(settled.findings)) == (0, 1)
+
+
+def test_a_kill_long_after_the_answer_excuses_nothing(forged: ForgedRound) -> None:
+    """There was time enough to mark the event."""
+    forged.unmark(forged.an_event)
+    kill_after(forged, forged.an_event, 20)
+    forged.send_again(forged.an_event, "second", LONG_AFTER)
+    assert settle(forged).known == 1
+
+
+def test_what_happened_to_another_member_excuses_nothing(forged: ForgedRound) -> None:
+    """The sender itself was undisturbed."""
+    at = forged.at(forged.an_event)
+    forged.unmark(forged.an_event)
+    forged.happened(IncidentKind.KILL, "second", at, at)
+    forged.send_again(forged.an_event, "first", LONG_AFTER)
+    assert settle(forged).known == 1
+
+
+def test_a_mark_before_the_take_over_is_known_whatever_happened(forged: ForgedRound) -> None:
+    """The process died, but its mark stood where the next owner has read it."""
+    kill_after(forged, forged.an_event, 0.2)
+    forged.send_again(forged.an_event, "second", LONG_AFTER)
+    assert settle(forged).known == 1
+
+
+def test_a_mark_after_the_take_over_need_not_be_known(forged: ForgedRound) -> None:
+    """An earlier owner woke up and marked what it had sent, when the next one was at work."""
+    event = forged.an_event
+    stop_before_the_mark(forged, event)
+    forged.take_over(b"second", 1000, forged.at(event) + 10)
+    forged.mark(event, 1001, forged.at(event) + 20, b"first")
+    forged.send_again(event, "second", LONG_AFTER)
+    settled = settle(forged)
+    assert (settled.known, settled.excused.total()) == (0, 1)
+
+
+def test_an_owner_knows_its_own_marks(forged: ForgedRound) -> None:
+    """A repeat by the one who wrote the mark has no excuse, be it behind the take-over."""
+    event = forged.an_event
+    withhold(forged, event)
+    forged.mark(event, 1, forged.at(event) + 1, b"first")
+    forged.send_again(event, "first", LONG_AFTER)
+    assert settle(forged).known == 1
+
+
+def test_a_process_that_wakes_up_may_not_send_before_it_owns_something(
+    forged: ForgedRound,
+) -> None:
+    """A request between waking up and the next take-over is found."""
+    forged.happened(IncidentKind.STOP, "first", NOW + 100, NOW + 110)
+    forged.evidence.app_of_key = {forged.evidence.keys[forged.an_event]: "first"}
+    forged.take_over(b"first", 2000, NOW + 112)
+    assert settle(forged).findings == []
+    forged.request("first", NOW + 113)
+    assert settle(forged).findings == []
+    forged.request("first", NOW + 111)
+    assert len(settle(forged).findings) == 1
+
+
+def test_a_request_that_was_half_sent_when_the_process_was_stopped_is_no_proof(
+    forged: ForgedRound,
+) -> None:
+    """Its rest goes out by the kernel or with the first breath; it had begun in time."""
+    forged.happened(IncidentKind.STOP, "first", NOW + 100, NOW + 110)
+    forged.evidence.app_of_key = {forged.evidence.keys[forged.an_event]: "first"}
+    number = forged.request("first", NOW + 110.5)
+    forged.requests[number] = forged.requests[number]._replace(upload_seconds=10.6)
+    assert settle(forged).findings == []
+
+
+def test_a_missing_dead_letter_is_a_loss(forged: ForgedRound) -> None:
+    """Dead letters are outcomes like any other."""
+    forged.evidence.letters = forged.evidence.letters[1:]
+    assert settle(forged).lost == 1
+
+
+def test_a_second_letter_is_counted_and_in_a_quiet_round_found(forged: ForgedRound) -> None:
+    """Dead letters are at-least-once; without a fault there is no reason for a second one."""
+    forged.evidence.letters = [*forged.evidence.letters, forged.evidence.letters[0]]
+    assert (settle(forged).letter_copies, settle(forged).findings) == (1, [])
+    forged.evidence.strict = True
+    assert len(settle(forged).findings) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"key": b"another"},
+        {"value": b"another"},
+        {"timestamp": 1},
+        {"headers": (("dlq.reason", b"rejected"),)},
+    ],
+)
+def test_a_letter_must_be_the_original_byte_for_byte(
+    forged: ForgedRound, change: dict[str, object]
+) -> None:
+    """A changed key, value, time or reason is found."""
+    first, *others = forged.evidence.letters
+    own = first.headers[-4:]
+    if "headers" in change:
+        change = {"headers": (*first.headers[:-4], *change["headers"], *own[1:])}  # type: ignore[misc]  # a tuple, one line above
+    forged.evidence.letters = [first._replace(**change), *others]  # type: ignore[arg-type]  # fields by name
+    assert len(settle(forged).findings) == 1
+
+
+def test_a_good_event_may_not_be_a_dead_letter(forged: ForgedRound) -> None:
+    """A letter about a delivered event is found."""
+    load = forged.evidence.load
+    event = forged.an_event
+    partition = event % load.partitions
+    place = {
+        "dlq.source.partition": b"%d" % partition,
+        "dlq.source.offset": b"%d" % load.log[partition].index(event),
+        "dlq.reason": b"rejected",
+    }
+    letter = load.record(event)._replace(headers=tuple(place.items()))
+    forged.evidence.letters = [*forged.evidence.letters, letter]
+    assert len(settle(forged).findings) == 1
+
+
+def test_an_offset_short_of_the_end_is_found(forged: ForgedRound) -> None:
+    """Everything settled is committed in the end."""
+    ends = forged.evidence.load.ends
+    forged.evidence.committed = {**ends, 0: ends[0] - 1}
+    assert len(settle(forged).findings) == 1
+
+
+def test_a_pause_is_measured_for_each_partition(forged: ForgedRound) -> None:
+    """The longest time between two acceptances; found where a bound is promised."""
+    assert settle(forged).longest_pause == pytest.approx(1.0)
+    last = max((e for e in forged.evidence.load.with_fate(Fate.DELIVERED) if e % 2), default=0)
+    forged.evidence.taken.first[last] = forged.request("first", NOW + 500)
+    forged.evidence.longest_pause = 5.0
+    settled = settle(forged)
+    assert settled.longest_pause > LONG_AFTER
+    assert len(settled.findings) == 1
+
+
+class Watched:
+    """Who is told how a run goes."""
+
+    def __init__(self) -> None:
+        self.began: list[RoundId] = []
+
+    def begins(self, round_id: RoundId) -> None:
+        """Remembers what was played."""
+        self.began.append(round_id)
+
+    def ended(self, result: Result) -> None:
+        """Nothing more to note."""
+
+
+def lose_one(forged: ForgedRound) -> None:
+    """An event is lost."""
+    forged.lose(forged.an_event)
+
+
+def repeat_one(forged: ForgedRound) -> None:
+    """A known acceptance is repeated."""
+    forged.send_again(forged.an_event, "first", LONG_AFTER)
+
+
+@pytest.mark.parametrize(
+    ("forge", "code"), [(None, 0), (lose_one, 1), (repeat_one, 1)], ids=["honest", "lost", "known"]
+)
+def test_a_run_ends_with_exit_code_1_on_any_violation(
+    forged: ForgedRound, forge: Callable[[ForgedRound], None] | None, code: int
+) -> None:
+    """A run of an honest round ends with 0; one lost event or known repeat makes it 1."""
+    if forge is not None:
+        forge(forged)
+    results = play_all(
+        [result_of(forged).id], ResultsFile(None), lambda _: result_of(forged), Watched()
+    )
+    assert exit_code(results) == code
+
+
+def test_a_run_without_a_round_is_no_proof() -> None:
+    """Nothing played, nothing shown."""
+    assert exit_code([]) == 1
+
+
+def test_the_table_adds_up(forged: ForgedRound) -> None:
+    """Each scenario has a line, the sum follows, and every excuse is counted below."""
+    withhold(forged, forged.an_event)
+    forged.send_again(forged.an_event, "second", LONG_AFTER)
+    result = result_of(forged)
+    other = replace(result, id=replace(result.id, scenario="other"))
+    lines = list(table([result, other, other]))
+    assert [line.split()[:3] for line in lines[1:4]] == [
+        ["forged", "1", "400"],
+        ["other", "2", "800"],
+        ["all", "3", "1,200"],
+    ]
+    assert lines[-1].split(maxsplit=1) == ["3", "answer withheld: connection broken"]
