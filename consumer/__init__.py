@@ -3,9 +3,11 @@
 The modules in the order in which an event meets them:
 
     event         the values that travel: record, item, outcome
-    source        Kafka to chunks of records, on a thread of its own
+    source        Kafka to chunks of records (group_member: the group; partition_reader,
+                  retry_source: reading; fetching, reading_thread: what librdkafka has)
     position      where to begin reading a partition
     engine        every decision, without I/O: inputs in, actions out
+      arrivals      records on their way to the look-up
       intake        one record through the next five
       decode        bytes to event, by Avro (evolution, resolution: writers' schemas;
                     reader_*: their readers as generated Python)
@@ -15,12 +17,18 @@ The modules in the order in which an event meets them:
       consent       what may be sent
       identity      who it was, normalised and hashed (normalise)
       dedup         the same event twice, on its way or accepted
+      lookups       what the local stores are asked
       batch         events that share a request
       limits        rate, concurrency, hold; bounds in flight
       queues        what waits for a destination
       deliver       attempts, retries, splitting a refused batch
+      lease         for how long a proof of membership lets attempts start
       verdict       what an answer of TikTok means
       settle        from a verdict to the one outcome of a record
+      memory        what was tried and accepted, of all partitions
+      state_log     of one partition: taking over, adding, handing over (state_records: its bytes)
+      parking       what waits for a shut destination, and when it is read again (park_choice: which
+                    events; retry_partition: what is in it; retry_headers: what goes with it)
       deadletter    the original and why it was refused
       offsets       what may be committed (commits: when; commit_metadata: what is done above it)
       again         what failed and is tried again later
@@ -30,7 +38,9 @@ The modules in the order in which an event meets them:
     client        requests to TikTok (tokens: who may)
     registry      schemas over HTTP
     store         accepted keys on this machine
-    emit          dead letters to Kafka (topics: the program's own topics)
+    state_reader  the state topic, in chunks (state_fetcher: its consumer; log_ends: its ends)
+    emit          records to Kafka (produce_lanes: in which order; produce_errors: what went wrong)
+    topics        the program's own topics (own_topics: names; topic_rules: settings)
 
 Around them: config (and settings, units, secret), errors, telemetry (spans, otlp, metrics, logs,
 tracing), status, admin, app (everything is built there) and cli. `sandbox` is a whole local world

@@ -244,8 +244,12 @@ class Engine:
 
     def marked(self, handle: int, now: Instant) -> list[Action]:
         """The marks are durable."""
+        waited = self._memory.waited_for(handle)
         self._answered(handle, STORE_FAILED)
         self._memory.marked(handle, now)
+        for owner in waited[0].owners if waited is not None else ():
+            if owner.active and owner.state.ready:
+                self._look_ups.ask_waiting(owner)
         return self._after(now)
 
     def store_failed(self, handle: int, now: Instant) -> list[Action]:
@@ -285,7 +289,7 @@ class Engine:
     def _remember(self, now: Instant) -> None:
         """Carries on what follows from the memory: until nothing follows any more."""
         memory = self._memory
-        while memory.effective or memory.announced or memory.moved:
+        while memory.effective or memory.announced or memory.moved or memory.learned:
             effective, memory.effective = memory.effective, []
             for handle in effective:
                 if not self._settlement.marked(handle, now):
@@ -296,6 +300,9 @@ class Engine:
             moved, memory.moved = memory.moved, []
             for state in moved:
                 self._moved(state)
+            learned, memory.learned = memory.learned, []
+            for state in learned:
+                self._doubt(state)
         self._actions += memory.actions
         memory.actions = []
 
@@ -313,8 +320,12 @@ class Engine:
                 owner.begin_at(0 if owner.beside is not None else state.settled_through)
                 self._look_ups.ask_waiting(owner)
         elif state.phase in {Phase.SUPERSEDED, Phase.LOADING}:
-            for item in self.delivery.doubt(set(owners)):
-                item.owner.waiting.append(item)
+            self._doubt(state)
+
+    def _doubt(self, state: StateLog) -> None:
+        """What waits to be sent has to be looked up again, when the memory is complete."""
+        for item in self.delivery.doubt({owner for owner in state.owners if owner.active}):
+            item.owner.waiting.append(item)
 
     # Delivery
 

@@ -35,6 +35,8 @@ MISSING_TOPIC_ERRORS: Final = frozenset(
 
 _GRANT = "grant the consumer's principal the right to"
 _FAILURES: Final[Mapping[str, str]] = {
+    # What the client calls fatal it reports under this name only: the text says which error it was.
+    "_FATAL": "start the consumer again; give each member its own group.instance.id if you set one",
     "FENCED_INSTANCE_ID": "another member runs with this group.instance.id: give each its own",
     "UNRELEASED_INSTANCE_ID": "another member runs with this group.instance.id: give each its own",
     "TOPIC_AUTHORIZATION_FAILED": f"{_GRANT} describe and read the topics",

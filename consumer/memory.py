@@ -53,6 +53,8 @@ class Memory:
         """Batches all of whose events are announced."""
         self.moved: list[StateLog] = []
         """State logs in another phase than before."""
+        self.learned: list[StateLog] = []
+        """State logs in which somebody else's acceptances were found after the work had begun."""
 
     # Whose it is
 
@@ -227,6 +229,9 @@ class Memory:
                     self.effective.append(handle)
                 else:
                     self._announced(number, handle)
+        if log.learned:
+            log.learned = False
+            self.learned.append(log)
         if log in self._phases and self._phases[log] is not log.phase:
             self._phases[log] = log.phase
             self.moved.append(log)

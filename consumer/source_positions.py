@@ -11,6 +11,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 
 from consumer.commit_metadata import is_of_another_topic
 from consumer.kafka_errors import MISSING_TOPIC_ERRORS
+from consumer.log_ends import log_ends
 from consumer.position import At, Earliest, Latest, Position, start_position
 
 if TYPE_CHECKING:
@@ -169,13 +170,7 @@ class PositionFinder:
         return Found(start_position(offset, low, high, start), offset, metadata, high)
 
     def _watermarks(self, tp: TopicPartition, deadline: float) -> tuple[int, int]:
-        # The type stub promises a pair, but a time-out answers None.
-        answer: tuple[int, int] | None = self._consumer.get_watermark_offsets(
-            KafkaPartition(tp.topic, tp.partition), timeout=min(_remaining(deadline), _LOG_TIMEOUT)
-        )
-        if answer is None:
-            raise KafkaException(f"no watermarks of {tp.topic}/{tp.partition} in time")
-        return answer
+        return log_ends(self._consumer, tp, min(_remaining(deadline), _LOG_TIMEOUT))
 
     def _at_time(self, tp: TopicPartition, timestamp_ms: int, high: int, deadline: float) -> int:
         asked = [KafkaPartition(tp.topic, tp.partition, timestamp_ms)]

@@ -103,7 +103,9 @@ class StateLog:
     Inputs return the actions that follow. `done` has the handles of own records that have taken
     effect, until the engine takes them. `attempts` says since when TikTok may have a key of which
     an earlier owner left no outcome (milliseconds). `owners` are the partitions whose events are
-    remembered here: the source's and the retry topic's. Below `rewound_below` every source record
+    remembered here: the source's and the retry topic's. `learned` is set when somebody else turns
+    out to have had keys accepted: what waits to be sent has to be looked up again, once the store
+    has them; until then it is not `ready`. Below `rewound_below` every source record
     had its outcome, or was parked, before this assignment began.
 
     Args:
@@ -133,6 +135,7 @@ class StateLog:
         self.rewound_below = 0
         self.wait_until = math.inf
         self.superseded_at = -math.inf
+        self.learned = False
         self.done: list[int] = []
         self.owners: list[Partition] = []
         self._ends: list[tuple[Partition, int]] = []
@@ -329,6 +332,7 @@ class StateLog:
         if self._busy is None or self._busy.handle != handle:
             return []
         self._busy = None
+        self.ready = self.phase is Phase.READY
         run, self._run = self._run, []
         self._complete(run, now)
         return self._advance(now)
@@ -481,6 +485,8 @@ class StateLog:
             if value.kind is Kind.ACCEPTED:
                 if (accepted_ms := max(value.time_ms, timestamp)) > oldest and value.keys:
                     marks.append(Marks(accepted_ms, value.keys))
+                    if self.ready and value.member != self._member:
+                        self.ready, self.learned = False, True
                 self._forget(split(value.keys) if self.attempts else ())
             elif value.kind is Kind.REFUSED:
                 keys = split(value.keys)

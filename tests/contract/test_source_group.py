@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import pytest
-
 from consumer.errors import SourceError
 from consumer.event import TopicPartition
 from tests.support.clusters import PARTITIONS, Embedded

@@ -106,20 +106,20 @@ class ForgedRound:
         again = self.request(app, self.at(event) + after)
         self.evidence.taken.requests[event] = [first, again]
 
-    def mark(self, event: int, offset: int, at: float, member: bytes) -> None:
+    def mark(self, event: int, offset: int, at: float, process: bytes) -> None:
         """The state topic has one more mark of an event."""
         marks = self.evidence.history.marks.setdefault(_key(event), [])
-        marks.append(Mark(offset, at, member))
-        self.evidence.history.first_keys.setdefault(member, []).append((at, _key(event)))
+        marks.append(Mark(offset, at, process))
+        self.evidence.history.first_keys.setdefault(process, []).append((at, _key(event)))
 
     def unmark(self, event: int) -> None:
         """The state topic has no mark of an event."""
         self.evidence.history.marks.pop(_key(event), None)
 
-    def take_over(self, member: bytes, offset: int, at: float) -> None:
-        """A member takes every partition over."""
+    def take_over(self, process: bytes, offset: int, at: float) -> None:
+        """A process takes every partition over."""
         for opens in self.evidence.history.opens.values():
-            opens.append(Opened(offset, at, member))
+            opens.append(Opened(offset, at, process))
 
     def happened(self, kind: IncidentKind, app: str | None, began: float, ended: float) -> None:
         """Something was done to a member, or to all."""
