@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import logging
 import os
@@ -61,6 +62,7 @@ def run(config: Config) -> int:
     Raises:
         ConfigError: something the configuration names cannot be used.
     """
+    _share_arenas()
     logs.configure()
     logger.info("tiktok-events %s", __version__, extra={"configuration": config.masked()})
     try:
@@ -243,6 +245,19 @@ class App:
             how = "; ".join(dict.fromkeys(problem.how_to_mend for problem in problems))
             raise StartError(what, how)
         return [(topic, partitions) for topic, _, partitions in grown]
+
+
+def _share_arenas() -> None:
+    """Lets all threads share two of the C library's heaps; does nothing where it is no glibc.
+
+    librdkafka's and RocksDB's threads would get one each, and keep what was freed in it: a tenth
+    of the process's memory.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
+
+
+_M_ARENA_MAX = -8
 
 
 def _calm_garbage_collector() -> None:
