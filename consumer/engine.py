@@ -375,6 +375,9 @@ class Engine:
 
     def _refuse(self, refused: Iterable[tuple[Item, Refused]], now: Instant) -> None:
         for item, why in refused:
+            if item.first_unknown_ms is not None and item.key:
+                # Another record with the key counts from the same attempt.
+                item.owner.state.attempts[item.key] = item.first_unknown_ms
             self._actions += self._settlement.refuse(item, why, now)
 
     def _park(self, now: Instant) -> None:
@@ -466,7 +469,7 @@ class Engine:
         polled = self.delivery.poll(now, may_start=self.lease.holds(now.mono))
         self._refuse(polled.refused, now)
         for announce in polled.announces:
-            self._memory.announce(announce, now)
+            self._memory.announce(announce)
         unsure: dict[Partition, list[Item]] = {}
         for item in polled.unsure:
             unsure.setdefault(item.owner, []).append(item)

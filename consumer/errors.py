@@ -6,6 +6,7 @@
     ├── StartError       the world outside is not ready: broker, topic, registry
     ├── SourceError      reading from Kafka has ended for good: fenced, not authorised, fatal
     └── StoreError       the local deduplication store of a partition cannot be used
+        └── StoreLostError   what it held is not all there any more
 
 What is expected to pass (a slow broker, a refused token, an unreadable answer) is a value on the
 path and never an exception. These exceptions carry data; their text says what to do and never
@@ -115,4 +116,8 @@ class StoreError(TikTokEventsError):
 
 
 class StoreLostError(StoreError):
-    """A store is no longer what it was: its marks are not complete, and have to be read again."""
+    """The local store of one partition no longer holds all that was written to it, or may not.
+
+    The directory was deleted, damaged or taken by somebody else. Until it is opened again, every
+    call raises this. The state topic has what it held.
+    """

@@ -5,7 +5,8 @@ client reads them.
 
 The results of a commit come with the client's callbacks, at the next read. Inside a rebalance's
 callback there is none: while partitions drain there, commits are waited for (`serve_now`), so that
-membership can be proven however long a drain takes.
+membership can be proven however long a drain takes. No other thread could do it: the client lets
+one in at a time, and keeps it for the length of a callback.
 """
 
 from __future__ import annotations

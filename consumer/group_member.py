@@ -4,6 +4,9 @@ librdkafka's consumer is driven by one thread. Its rebalance callbacks run insid
 that thread, and block it while partitions are handed over; heartbeats go on in librdkafka's own
 threads. Nothing here decides what to read or commit: it does as told and reports.
 
+In a callback the client may be asked about offsets. Nothing may be called there that serves
+callbacks itself (`consume`, `list_topics`): the next callback after it aborts the process.
+
 With each source partition the member owns the partition of the retry topic of the same number:
 it finds out where that begins, commits it and hands it over together with the source partition,
 while another client reads it.
@@ -17,14 +20,14 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from consumer.event import TopicPartition
-from consumer.fetching import Owned, Stamped
+from consumer.fetching import Stamped
 from consumer.group_commits import GroupCommits
 from consumer.group_session import GroupSession
 from consumer.kafka_properties import consumer_properties, uses_broker_assignment
-from consumer.partition_reader import IDS_TIMEOUT, PartitionReader
-from consumer.position import Earliest, Position
-from consumer.source_events import AssignedPartition
-from consumer.source_positions import Found, PositionFinder
+from consumer.partition_reader import PartitionReader
+from consumer.position import Position
+from consumer.source_positions import Found
+from consumer.take_over import TakeOvers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -69,7 +72,6 @@ class GroupMember:
         hand_over_by: Callable[[], float],
     ) -> None:
         self._settings = settings
-        self._ids = ids
         self._reports = reports
         self._epochs = epochs
         self._retries = retries
@@ -90,10 +92,22 @@ class GroupMember:
             start=settings.start,
         )
         self._consumer = self._reader.consumer
-        self._retry_positions = PositionFinder(self._consumer, Earliest(), may_be_missing=True)
+        self._take_overs = TakeOvers(settings, ids, self._reader)
         self.commits = GroupCommits(self._consumer, reports.committed, self._reader.take_error)
-        self.pause = self._reader.fetching.pause
-        self.resume = self._reader.fetching.resume
+
+    # -- orders ---------------------------------------------------------------------------------
+
+    def pause(self, orders: Iterable[Stamped]) -> None:
+        """Stop reading these."""
+        self._reader.fetching.pause(orders)
+
+    def resume(self, order: Stamped, position: int) -> None:
+        """Read this one: the first time from `position`, later from where it was left.
+
+        One that the other client reads is only remembered to have begun, for its commits.
+        """
+        self.commits.begun(order, position)
+        self._reader.fetching.resume(order, position)
 
     # -- the client of a reading thread ---------------------------------------------------------
 
@@ -180,67 +194,18 @@ class GroupMember:
         self, tps: list[TopicPartition], known: Mapping[TopicPartition, Found] | None = None
     ) -> None:
         """Own partitions, with what is `known` of where they begin, and those beside them."""
-        deadline = time.monotonic() + self._settings.position_timeout
-        beside = {self._beside(tp): tp for tp in tps}
-        states = {self._settings.own_topics.state_of(tp.topic) for tp in tps}
-        topics = {tp.topic for tp in (*tps, *beside)} | states
-        bindings = self._ids.bindings(topics, IDS_TIMEOUT)
-        found = dict(known or {})
-        found |= self._reader.positions.find(
-            [tp for tp in tps if tp not in found], bindings, deadline
-        )
-        found |= self._retry_positions.find(beside, bindings, deadline)
         epoch = next(self._epochs)
-        owned = {
-            tp: Owned(
-                epoch=epoch,
-                position=one.position.offset,
-                hold=one.position.hold,
-                high=one.high,
-                start_unknown=one.unknown,
-                bound_to=bindings.get(tp.topic),
-                beside=beside.get(tp),
-            )
-            for tp, one in found.items()
-        }
-        self._reader.fetching.own({tp: owned[tp] for tp in tps})
-        self._retries(lambda retries: retries.own({tp: owned[tp] for tp in beside}))
-        for tp, one in found.items():
+        taken = self._take_overs.find(tps, epoch, known)
+        self._reader.fetching.own(taken.sources)
+        self._retries(lambda retries: retries.own(taken.retries))
+        for tp, owned in (*taken.sources.items(), *taken.retries.items()):
             self.commits.own(
                 Stamped(tp, epoch),
-                start_known=not one.unknown,
-                has_offset=one.committed is not None,
+                start_known=not owned.start_unknown,
+                has_offset=tp in taken.has_offset,
             )
         self._tell_session()
-        self._reports.assigned(
-            epoch,
-            [
-                self._assigned(tp, found[tp], owned[tp], bindings)
-                for source in tps
-                for tp in (source, self._beside(source))
-            ],
-        )
-
-    def _assigned(
-        self, tp: TopicPartition, found: Found, owned: Owned, bindings: Mapping[str, bytes]
-    ) -> AssignedPartition:
-        state_bound_to = None
-        if owned.beside is None:
-            state_bound_to = bindings.get(self._settings.own_topics.state_of(tp.topic))
-        return AssignedPartition(
-            tp,
-            found.position.offset,
-            found.committed,
-            found.position.hold,
-            found.position.lost,
-            found.metadata,
-            owned.bound_to,
-            owned.beside,
-            state_bound_to,
-        )
-
-    def _beside(self, tp: TopicPartition) -> TopicPartition:
-        return TopicPartition(self._settings.own_topics.retry_of(tp.topic), tp.partition)
+        self._reports.assigned(epoch, taken.assigned)
 
     def _tell_session(self) -> None:
         if self._session is not None:
@@ -275,7 +240,7 @@ class GroupMember:
 
     def _give_up(self, tps: list[TopicPartition]) -> list[KafkaPartition]:
         """Own these no longer, nor those beside them; returns what the client has of them."""
-        beside = [self._beside(tp) for tp in tps]
+        beside = [self._take_overs.beside(tp) for tp in tps]
         self._rebalanced = True
         self._given_up.update(tps)
         self._retries(lambda retries: retries.give_up(beside))

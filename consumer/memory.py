@@ -120,12 +120,12 @@ class Memory:
         for log, produce in appended:
             self._follow(log, [produce])
 
-    def announce(self, announce: Announce, now: Instant) -> None:
+    def announce(self, announce: Announce) -> None:
         """These events are about to be sent for the first time."""
         handles: dict[int, StateLog] = {}
         for log, items in _by_state(announce.items).items():
             through = items[0].owner.source.watermark
-            produces = list(log.announce(items, through, now.wall_ms))
+            produces = list(log.announce(items, through))
             handles |= {produce.handle: log for produce in produces}
             self._follow(log, produces)
         self._announces[announce.number] = handles

@@ -44,13 +44,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 IDS_TIMEOUT: Final = 5.0
-_IDS_EVERY: Final = 60.0
-"""Seconds between two looks whether a topic is still the same one.
-
-A topic that was made again and has grown past our position gives no error; found out late, it is
-read from its start all the same.
-"""
-
 _ASK_TIMEOUT: Final = 2.0
 """Seconds that a look at held partitions, or at what became of a position, may take."""
 
@@ -101,7 +94,7 @@ class PartitionReader:
         self._asked_at: dict[TopicPartition, float] = {}
         self._next_report = 0.0
         self._next_recheck = 0.0
-        self._next_ids_look = time.monotonic() + _IDS_EVERY
+        self._next_topic_check = time.monotonic() + settings.topic_check_interval
         self.has_failed = False
         complete = {
             **config,
@@ -143,12 +136,15 @@ class PartitionReader:
             self._next_recheck = now + self._settings.recheck_interval
             self._recheck_held()
             self._ask_for_log_ends()
-        if now >= self._next_ids_look:
-            self._next_ids_look = now + _IDS_EVERY
-            self.check_topics()
+        if now >= self._next_topic_check:
+            self._next_topic_check = now + self._settings.topic_check_interval
+            self._check_topics()
 
-    def check_topics(self) -> None:
-        """Take those partitions over anew whose topic was deleted and made again."""
+    def _check_topics(self) -> None:
+        """Find out whether a topic was deleted and made again, also where nothing tells it.
+
+        Found out late, it is read from its start all the same.
+        """
         tps = list(self.fetching.owned)
         bindings = self._ids.bindings({tp.topic for tp in tps}, IDS_TIMEOUT)
         for tp in tps:

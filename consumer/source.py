@@ -121,11 +121,9 @@ class Source:
         if (parts := self._parts) is None:
             return
         order = self._reports.stamped(tp)
-        parts.member_thread.order(lambda: parts.member.commits.begun(order, position))
+        parts.member_thread.order(lambda: parts.member.resume(order, position))
         if self._reports.is_of_retry_topic(tp):
             parts.retry_thread.order(lambda: parts.retries.resume(order, position))
-        else:
-            parts.member_thread.order(lambda: parts.member.resume(order, position))
 
     def flow(self, open: bool) -> None:  # noqa: A002, FBT001  the word for it; there is one argument
         """Open or close the flow of all records, without a word about single partitions."""

@@ -32,7 +32,8 @@ class SourceSettings:
     the promises rest on are added by `kafka_properties`. `revoke_timeout` (seconds) bounds how
     long revoked partitions may drain. `position_timeout` (seconds) bounds how long a new
     assignment waits for the broker to say where to begin, before it is held and asked again every
-    `recheck_interval` seconds.
+    `recheck_interval` seconds. Every `topic_check_interval` seconds the topics are looked at: one
+    that was made again and has grown past our position gives no error.
     """
 
     topics: Sequence[str]
@@ -44,6 +45,7 @@ class SourceSettings:
     revoke_timeout: float = 20.0
     position_timeout: float = 15.0
     recheck_interval: float = 5.0
+    topic_check_interval: float = 60.0
 
 
 class CommitResult(NamedTuple):

@@ -145,9 +145,8 @@ class PositionFinder:
                 committed[tp] = (offset, answer.metadata or "")
         return committed
 
-    def _tell(self, tp: TopicPartition, error: KafkaError | str) -> None:
-        name = error if isinstance(error, str) else error.name()
-        if not (self._may_be_missing and name in MISSING_TOPIC_ERRORS):
+    def _tell(self, tp: TopicPartition, error: KafkaError) -> None:
+        if not (self._may_be_missing and error.name() in MISSING_TOPIC_ERRORS):
             _log.warning("No position of %s/%d: %s", *tp, error)
 
     def _found(

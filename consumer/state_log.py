@@ -257,16 +257,15 @@ class StateLog:
         value = StateValue(kind, self._member, self._bound_to, settled_through, time_ms, keys)
         return self._produce(next(self._handles), value)
 
-    def announce(
-        self, items: Iterable[Item], settled_through: int, now_ms: int
-    ) -> Iterator[Produce]:
+    def announce(self, items: Iterable[Item], settled_through: int) -> Iterator[Produce]:
         """The records that say that these are about to be sent for the first time.
 
-        What TikTok may have since an earlier time is announced with that time.
+        Nothing is sent before its record is acknowledged, so the broker's time of it is the
+        earliest possible one. What TikTok may have since before is announced with that time.
         """
         times: dict[int, list[Item]] = {}
         for item in items:
-            times.setdefault(item.first_unknown_ms or now_ms, []).append(item)
+            times.setdefault(item.first_unknown_ms or 0, []).append(item)
         for time_ms, together in times.items():
             keys = b"".join([item.key for item in together])
             produce = self.append(Kind.ATTEMPTED, settled_through, time_ms, keys)
@@ -504,7 +503,8 @@ class StateLog:
             if member != self._member:
                 self._floor = offset if self._floor is None else self._floor
                 self._ends.clear()
-                since = min(value.time_ms, timestamp) if timestamp > 0 else value.time_ms
+                times = (ms for ms in (value.time_ms, timestamp) if ms > 0)
+                since = min(times, default=now.wall_ms)
                 for key in split(value.keys):
                     self.attempts.setdefault(key, since)
                     self._attempters[key] = member

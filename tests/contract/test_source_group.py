@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from consumer.errors import SourceError
 from consumer.event import TopicPartition
+from consumer.group_session import GroupSession
 from tests.support.clusters import PARTITIONS, Embedded
 from tests.support.listener import Listener, reading
 from tests.support.members import member, records, values
@@ -73,6 +74,23 @@ async def test_what_was_taken_over_and_not_begun_goes_to_the_next_member(
     assert first.records == []
 
 
+async def test_what_does_not_drain_in_time_goes_to_the_next_member_uncommitted(
+    hand_over: tuple[Cluster, str], name: str
+) -> None:
+    """The group waits no longer than it has to; what was in flight is read again."""
+    cluster, protocol = hand_over
+    cluster.create(name)
+    cluster.produce(name, records(name, 40))
+    settings = member(cluster, name, protocol=protocol, revoke_timeout=1.0)
+    stuck = Listener()
+    stuck.drain_seconds = 60.0
+    async with reading(settings, stuck) as (_, first):
+        await first.until(lambda: len(first.records) == 40)
+        async with reading(settings) as (_, second):
+            await second.until(lambda: len(second.records) == 20, timeout=30)
+            assert {a.committed for a in second.sources.values()} == {0}
+
+
 async def test_a_static_member_that_restarts_gets_its_partitions_back_without_a_rebalance(
     real: Real, name: str, protocol: str
 ) -> None:
@@ -131,6 +149,16 @@ async def test_the_session_time_out_that_the_broker_owns_is_told_before_the_part
     async with reading(settings) as (_, heard):
         await heard.until(lambda: bool(heard.assigned))
         assert heard.session_timeouts == [(7.5, "before any partition")]
+
+
+async def test_a_session_time_out_that_was_changed_is_told_again(
+    kafka: RealKafka, real: Real, name: str
+) -> None:
+    """And one that stayed is not."""
+    session = GroupSession({"bootstrap.servers": real.bootstrap_servers}, f"readers-of-{name}")
+    assert [session.news(5.0), session.news(5.0)] == [45.0, None]
+    kafka.set_group_config(f"readers-of-{name}", consumer_session_timeout_ms="9000")
+    assert [session.news(5.0), session.news(5.0)] == [9.0, None]
 
 
 async def test_a_session_time_out_that_is_not_told_is_taken_for_kafkas_default(

@@ -135,8 +135,7 @@ class Owner:
 
     def announce(self, *items: Item) -> list[int]:
         """Events are about to be sent; the handles of the records that say so."""
-        now_ms = self.kept.clock.wall_ms
-        produces = list(self.log.announce(items, self.partition.watermark, now_ms))
+        produces = list(self.log.announce(items, self.partition.watermark))
         self.do(produces)
         return [produce.handle for produce in produces]
 
@@ -155,7 +154,7 @@ class Owner:
 
     def wait(self) -> None:
         """As long as it has to for an earlier owner's requests, and all that follows."""
-        assert self.log.phase is Phase.TAKEOVER
+        assert self.is_in(Phase.TAKEOVER)
         self.kept.clock.advance(RULES.takeover_wait)
         self.tick()
         self.settle()
@@ -217,6 +216,14 @@ class Owner:
             self.acknowledge()
 
     # What came of it
+
+    def is_in(self, phase: Phase) -> bool:
+        """Whether the log is in this phase."""
+        return self.log.phase is phase
+
+    def is_ready(self) -> bool:
+        """Whether its memory is complete."""
+        return self.log.ready
 
     def knows(self, *names: str) -> bool:
         """Whether the store has the keys of all these."""

@@ -201,6 +201,21 @@ def test_a_process_that_wakes_up_may_not_send_before_it_owns_something(
     assert len(settle(forged).findings) == 1
 
 
+def test_one_request_can_be_in_the_act_of_being_sent_when_a_process_is_stopped(
+    forged: ForgedRound,
+) -> None:
+    """It goes out with the first breath, and what it repeats has an excuse; a second has none."""
+    event = forged.an_event
+    forged.happened(IncidentKind.STOP, "first", NOW + 100, NOW + 110)
+    forged.evidence.app_of_key = {forged.evidence.keys[event]: "first"}
+    forged.take_over(b"second", 2000, NOW + 107)
+    forged.send_again(event, "first", NOW + 110.01 - forged.at(event))
+    settled = settle(forged)
+    assert (settled.known, settled.excused.total(), settled.findings) == (0, 1, [])
+    forged.request("first", NOW + 110.02)
+    assert len(settle(forged).findings) == 1
+
+
 def test_a_request_that_was_half_sent_when_the_process_was_stopped_is_no_proof(
     forged: ForgedRound,
 ) -> None:

@@ -1,0 +1,153 @@
+"""What a crash leaves: where the next owner begins to read, and which attempts it finds there."""
+
+from __future__ import annotations
+
+import pytest
+
+from consumer.state_records import Kind
+from tests.support.log_owner import SOURCE, STATE_TP, Kept, Owner, key
+
+
+def working() -> tuple[Kept, Owner]:
+    """An owner whose memory is complete."""
+    kept = Kept()
+    return kept, kept.owner().take_over()
+
+
+def reached_floor(kept: Kept) -> int:
+    """Where the next owner on this disk begins to read."""
+    return kept.stores.reached[SOURCE].floor
+
+
+def test_the_floor_stays_below_an_attempt_until_its_event_is_settled() -> None:
+    """A crash finds every announced attempt that has no outcome."""
+    kept, owner = working()
+    first, second = owner.item("a"), owner.item("b")
+    owner.announce(first)
+    owner.settle()
+    owner.announce(second)
+    owner.accept(key("other"))
+    owner.settle()
+    assert reached_floor(kept) == 1
+    owner.partition.settle(first.record.offset)
+    owner.accept(key("more"))
+    owner.settle()
+    assert reached_floor(kept) == 2
+    owner.partition.settle(second.record.offset)
+    owner.accept(key("most"))
+    owner.settle()
+    assert reached_floor(kept) == kept.stores.reached[SOURCE].next_offset == 6
+
+
+def test_the_floor_counts_the_last_event_of_an_announcement() -> None:
+    """One of a batch that is settled is not all of them."""
+    kept, owner = working()
+    items = [owner.item(name) for name in "abc"]
+    owner.announce(*items)
+    owner.settle()
+    for item in items[:2]:
+        owner.partition.settle(item.record.offset)
+    owner.accept(key("x"))
+    owner.settle()
+    assert reached_floor(kept) == 1
+
+
+@pytest.mark.parametrize("settled", [0, 1])
+def test_the_floor_holds_for_every_announcement_whichever_is_acknowledged_first(
+    settled: int,
+) -> None:
+    """The one without an outcome counts, in whatever order they became known."""
+    kept, owner = working()
+    items = [owner.item("a"), owner.item("b")]
+    for item in items:
+        owner.announce(item)
+        owner.write()
+    for at in (1, 0):
+        owner.acknowledge(at)
+        while owner.actions:
+            owner.answer()
+    owner.partition.settle(items[settled].record.offset)
+    owner.accept(key("x"))
+    owner.settle()
+    assert reached_floor(kept) == 2 - settled
+    assert key("b" if settled == 0 else "a") in kept.owner().take_over().log.attempts
+
+
+def test_an_earlier_owners_attempts_are_below_the_floor_until_their_records_are_settled() -> None:
+    """That they were looked up is no outcome: the event may wait for its destination."""
+    kept, first = working()
+    first.announce(first.item("x"))
+    first.settle()
+    second = kept.owner().take_over()
+    second.wait()
+    item = second.item("x")
+    assert second.log.attempts.pop(item.key)
+    for high in (None, 1):
+        second.partition.high = high
+        second.accept(key(f"other {high}"))
+        second.settle()
+        assert reached_floor(kept) <= 1
+    assert set(kept.owner().take_over().log.attempts) == {key("x")}
+    second.partition.settle(item.record.offset)
+    second.log.reclaim(kept.clock.mono + 1.0)
+    second.accept(key("last"))
+    second.settle()
+    assert reached_floor(kept) <= 1, "superseded: not its own to say"
+
+
+def test_the_floor_moves_on_when_an_earlier_owners_attempts_are_over() -> None:
+    """All records that were there when it began are settled."""
+    kept, first = working()
+    first.announce(first.item("x"))
+    first.settle()
+    second = kept.owner().take_over()
+    second.wait()
+    second.partition.high = 1
+    item = second.item("x")
+    second.partition.settle(item.record.offset)
+    second.accept(key("x"))
+    second.settle()
+    assert reached_floor(kept) == kept.stores.reached[SOURCE].next_offset
+
+
+def test_the_attempts_of_an_owner_in_between_are_below_the_floor_too() -> None:
+    """This one had caught up with those before it, and took the partition back from another."""
+    kept, first = working()
+    first.announce(first.item("w"))
+    first.settle()
+    owner = kept.owner().take_over()
+    owner.wait()
+    owner.partition.high = 1
+    owner.partition.settle(owner.item("w").record.offset)
+    owner.accept(key("w"))
+    owner.settle()
+    assert reached_floor(kept) == kept.stores.reached[SOURCE].next_offset
+    other = kept.owner(own_disk=True, position=1).take_over()
+    other.announce(other.item("x"))
+    other.settle()
+    attempted_at = kept.topic.ends[STATE_TP] - 1
+    owner.accept(key("a"))
+    owner.settle()
+    owner.do(owner.log.reclaim(kept.clock.mono + 1.0))
+    owner.settle()
+    owner.wait()
+    item = owner.item("x")
+    assert owner.log.attempts.pop(item.key)
+    owner.partition.high = 2
+    owner.accept(key("b"))
+    owner.settle()
+    assert reached_floor(kept) <= attempted_at
+    assert key("x") in kept.owner(position=1).take_over().log.attempts
+
+
+def test_events_that_tiktok_may_have_since_before_are_announced_with_that_time() -> None:
+    """Whoever reads it gives up in time; first attempts of the same batch have their own."""
+    kept, owner = working()
+    early = kept.clock.wall_ms - 5000
+    owner.announce(owner.item("a"), owner.item("b", early), owner.item("c", early))
+    owner.settle()
+    attempted = [value for value in kept.values() if value.kind is Kind.ATTEMPTED]
+    assert [(value.time_ms, value.keys) for value in attempted] == [
+        (0, key("a")),
+        (early, key("b") + key("c")),
+    ]
