@@ -8,7 +8,6 @@ was a member of the group when it was asked for.
 from __future__ import annotations
 
 import math
-from collections import deque
 from typing import TYPE_CHECKING
 
 from consumer.messages import Commit
@@ -23,6 +22,9 @@ if TYPE_CHECKING:
 ANSWER_SECONDS = 15.0
 """After this long without an answer a commit is made again."""
 
+_REMEMBERED = 64
+"""Commits whose time is known; the answer to one before that many proves nothing."""
+
 
 class Commits:
     """The commits of one process, at most every `interval` seconds."""
@@ -32,8 +34,9 @@ class Commits:
         self._answer_within = answer_within
         self._next_at = -math.inf
         self._asked_at: float | None = None
-        self._requests: dict[TopicPartition, deque[float]] = {}
         self._asked: dict[TopicPartition, tuple[Partition, CommitOffset]] = {}
+        self._number = 0
+        self._times: dict[int, float] = {}
 
     def due(
         self, partitions: Iterable[Partition], now: float, *, prove: bool = False
@@ -60,38 +63,35 @@ class Commits:
             self._asked_at = None
             return None
         self._asked_at, self._next_at = now, now + self._interval
-        for tp in self._asked:
-            self._requests.setdefault(tp, deque()).append(now)
-        return Commit({tp: asked for tp, (_, asked) in self._asked.items()})
+        self._number += 1
+        self._times[self._number] = now
+        self._times.pop(self._number - _REMEMBERED, None)
+        return Commit({tp: asked for tp, (_, asked) in self._asked.items()}, self._number)
 
     def answered(self, results: Iterable[CommitResult]) -> float | None:
         """What became of commits; since when membership is proven by it (seconds), if it is.
 
-        Only the answer to the commit that this assignment asked for says anything about it: an
-        earlier assignment's, or one that the source made by itself, changes nothing. Which request
-        an answer belongs to is not told: answers come in the order of the requests, and where one
-        was lost the proof is taken for older than it is, never for younger.
+        What an earlier commit or assignment asked for, or the source by itself, says nothing about
+        the offsets; but a commit that was asked for here proves membership, however late.
         """
         proved: float | None = None
         for result in results:
-            requests = self._requests.get(result.tp)
-            requested_at = requests.popleft() if requests else -math.inf
-            asked = self._asked.get(result.tp)
-            if asked is None or asked[1].offset != result.offset:
+            asked_at = self._times.get(result.number or 0)
+            if result.error is None and asked_at is not None:
+                proved = asked_at if proved is None else max(proved, asked_at)
+            if result.number != self._number or result.tp not in self._asked:
                 continue
-            del self._asked[result.tp]
+            partition, offset = self._asked.pop(result.tp)
             if result.error is None:
-                asked[0].committed = asked[1]
-                proved = max(requested_at, -math.inf if proved is None else proved)
+                partition.committed = offset
             else:
-                asked[0].progressed = True
+                partition.progressed = True
         if not self._asked:
             self._asked_at = None
         return proved
 
     def forget(self, tp: TopicPartition) -> None:
-        """A partition is no longer ours: what is said of its commits concerns nobody."""
-        self._requests.pop(tp, None)
+        """A partition is no longer ours: what is said of its offsets concerns nobody."""
         self._asked.pop(tp, None)
         if not self._asked:
             self._asked_at = None

@@ -190,7 +190,7 @@ class Engine:
 
     def lost(self, tps: Iterable[TopicPartition], now: Instant) -> list[Action]:
         """These partitions belong to somebody else already: drop what is queued, commit nothing."""
-        self.lease.end()
+        self.lease.end(now.mono)
         self._let_go(self._with_retry(tps), now)
         return self._after(now)
 

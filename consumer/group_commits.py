@@ -42,6 +42,7 @@ _START_TIMEOUT: Final = 1.0
 _ANSWER_TIMEOUT: Final = 5.0
 
 Orders = list[tuple["Stamped", "CommitOffset"]]
+_Content = frozenset[tuple[str, int, int]]
 
 
 @dataclass(slots=True)
@@ -75,7 +76,9 @@ class GroupCommits:
         self._report = report
         self._fail = fail
         self._standings: dict[TopicPartition, _Standing] = {}
-        self._asked: deque[Orders] = deque()
+        self._asked: deque[tuple[Orders, int]] = deque()
+        # The commits that a callback will tell of, in their order; None: nobody asked for it.
+        self._in_air: deque[tuple[int | None, _Content]] = deque()
         self._next_starts = 0.0
 
     # -- how the group stands -------------------------------------------------------------------
@@ -121,14 +124,19 @@ class GroupCommits:
 
     # -- commits --------------------------------------------------------------------------------
 
-    def ask(self, orders: Orders) -> None:
-        """Commit these when the thread comes to it. May be called on any thread."""
-        self._asked.append(orders)
+    def ask(self, orders: Orders, number: int) -> None:
+        """Commit these when the thread comes to it. May be called on any thread.
+
+        The results carry the `number`: it tells which of several commits of the same offset an
+        answer belongs to.
+        """
+        self._asked.append((orders, number))
 
     def serve(self) -> None:
         """Make the commits that were asked for. Their results come with the client's callbacks."""
         while self._asked:
-            self._asynchronously(self._allowed(self._asked.popleft()))
+            orders, number = self._asked.popleft()
+            self._asynchronously(self._allowed(orders, number), number)
 
     def serve_now(self, deadline: float) -> None:
         """Make the commits that were asked for, and wait for each until it is answered.
@@ -136,9 +144,10 @@ class GroupCommits:
         `deadline` (monotonic seconds) is until when they may take.
         """
         while self._asked:
-            if offsets := self._allowed(self._asked.popleft()):
+            orders, number = self._asked.popleft()
+            if offsets := self._allowed(orders, number):
                 by = min(deadline, time.monotonic() + _ANSWER_TIMEOUT)
-                if results := self._synchronously(offsets, by):
+                if results := self._synchronously(offsets, by, number):
                     self._report(results)
 
     def commit_starts(self, now: float) -> None:
@@ -178,7 +187,7 @@ class GroupCommits:
         for tries_left in range(_TRIES - 1, -1, -1):
             if not wanted:
                 return
-            results = self._synchronously(wanted, deadline)
+            results = self._synchronously(wanted, deadline, None)
             may_retry = tries_left > 0 and time.monotonic() + _RETRY_AFTER < deadline
             again = {r.tp for r in results if r.error is not None and r.retriable and may_retry}
             if final := [r for r in results if r.tp not in again]:
@@ -188,12 +197,27 @@ class GroupCommits:
                 time.sleep(_RETRY_AFTER)
 
     def take_results(self, error: KafkaError | None, partitions: list[KafkaPartition]) -> None:
-        """Take what librdkafka says of an asynchronous commit."""
+        """Take what librdkafka says of an asynchronous commit.
+
+        Which one is not told: it is the oldest of those with these offsets, and what was asked
+        before that is not answered any more. So an answer is never taken for one to a later commit
+        because an earlier one stayed without.
+        """
+        number, content = None, _content(partitions)
+        if any(content == committed for _, committed in self._in_air):
+            committed: _Content | None = None
+            while committed != content:
+                number, committed = self._in_air.popleft()
+        self._ended(error, partitions, number)
+
+    def _ended(
+        self, error: KafkaError | None, partitions: list[KafkaPartition], number: int | None
+    ) -> None:
         self._look_for_failure(error, partitions)
         if partitions:
-            self._report(commit_results(error, partitions))
+            self._report(commit_results(error, partitions, number))
 
-    def _allowed(self, orders: Orders) -> list[KafkaPartition]:
+    def _allowed(self, orders: Orders, number: int) -> list[KafkaPartition]:
         """The orders that may be carried out; the others are answered at once.
 
         Whoever does not know where the group stood must not move it. The same offset again is
@@ -204,9 +228,13 @@ class GroupCommits:
         for order, (offset, metadata) in orders:
             standing = self._current(order)
             if standing is None:
-                refused.append(CommitResult(order.tp, offset, NOT_OWNED, retriable=False))
+                refused.append(
+                    CommitResult(order.tp, offset, NOT_OWNED, retriable=False, number=number)
+                )
             elif not standing.start_known:
-                refused.append(CommitResult(order.tp, offset, POSITION_UNKNOWN, retriable=True))
+                refused.append(
+                    CommitResult(order.tp, offset, POSITION_UNKNOWN, retriable=True, number=number)
+                )
             else:
                 # Never after this, lest the start overtakes what was settled since.
                 standing.uncommitted_start, standing.has_offset = None, True
@@ -215,22 +243,26 @@ class GroupCommits:
             self._report(refused)
         return offsets
 
-    def _asynchronously(self, offsets: list[KafkaPartition]) -> None:
+    def _asynchronously(self, offsets: list[KafkaPartition], number: int | None) -> None:
         if not offsets:
             return
         try:
             self._consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:
-            self.take_results(error.args[0], offsets)
+            self._ended(error.args[0], offsets, number)
+        else:
+            self._in_air.append((number, _content(offsets)))
 
-    def _synchronously(self, offsets: list[KafkaPartition], deadline: float) -> list[CommitResult]:
+    def _synchronously(
+        self, offsets: list[KafkaPartition], deadline: float, number: int | None
+    ) -> list[CommitResult]:
         """Commit and wait for the results; none if they could not be had by the deadline.
 
         The commit is made all the same then, and its results come with a callback, if ever.
         """
         if self._answers(offsets, deadline):
-            return self._commit(offsets)
-        self._asynchronously(offsets)
+            return self._commit(offsets, number)
+        self._asynchronously(offsets, number)
         return []
 
     def _answers(self, offsets: list[KafkaPartition], deadline: float) -> bool:
@@ -246,14 +278,16 @@ class GroupCommits:
             return False
         return True
 
-    def _commit(self, offsets: list[KafkaPartition]) -> list[CommitResult]:
+    def _commit(
+        self, offsets: list[KafkaPartition], number: int | None = None
+    ) -> list[CommitResult]:
         error, done = None, offsets
         try:
             done = self._consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as exception:
             error = exception.args[0]
         self._look_for_failure(error, done)
-        return commit_results(error, done)
+        return commit_results(error, done, number)
 
     def _look_for_failure(
         self, error: KafkaError | None, partitions: Iterable[KafkaPartition]
@@ -261,3 +295,7 @@ class GroupCommits:
         for cause in (error, *(partition.error for partition in partitions)):
             if cause is not None and is_failure(cause):
                 self._fail(cause)
+
+
+def _content(partitions: Iterable[KafkaPartition]) -> _Content:
+    return frozenset((p.topic, p.partition, p.offset) for p in partitions)

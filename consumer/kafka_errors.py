@@ -89,7 +89,7 @@ def how_to_mend(error: KafkaError) -> str:
 
 
 def commit_results(
-    error: KafkaError | None, partitions: Iterable[KafkaPartition]
+    error: KafkaError | None, partitions: Iterable[KafkaPartition], number: int | None = None
 ) -> list[CommitResult]:
     """One result for each partition; `error` holds for those without an error of their own."""
     results: list[CommitResult] = []
@@ -97,8 +97,8 @@ def commit_results(
         tp = TopicPartition(partition.topic, partition.partition)
         cause = partition.error or error
         if cause is None:
-            results.append(CommitResult(tp, partition.offset, None, retriable=False))
+            results.append(CommitResult(tp, partition.offset, None, retriable=False, number=number))
         else:
             retriable = cause.name() in RETRIABLE_COMMIT_ERRORS or cause.retriable()
-            results.append(CommitResult(tp, partition.offset, cause.name(), retriable))
+            results.append(CommitResult(tp, partition.offset, cause.name(), retriable, number))
     return results

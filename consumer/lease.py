@@ -8,6 +8,7 @@ of a proof is that of its request, by a clock that runs on through suspension.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -41,20 +42,21 @@ class Lease:
     """The proof of membership of this process; times in seconds.
 
     `proved_at` is when the last successful commit was asked for; None before the first of a
-    membership.
+    membership. `ended_at` is when the last membership was over.
     """
 
     seconds: float
     proved_at: float | None = None
+    ended_at: float = -math.inf
 
     def prove(self, asked_at: float) -> None:
         """A commit that was asked for at this time has succeeded."""
-        if self.proved_at is None or asked_at > self.proved_at:
+        if asked_at >= self.ended_at and (self.proved_at is None or asked_at > self.proved_at):
             self.proved_at = asked_at
 
-    def end(self) -> None:
-        """The membership is over: a new one has to be proven."""
-        self.proved_at = None
+    def end(self, now: float) -> None:
+        """The membership is over: a new one has to be proven, by a later commit."""
+        self.proved_at, self.ended_at = None, now
 
     def holds(self, now: float) -> bool:
         """Whether an attempt may start."""

@@ -178,9 +178,10 @@ class Produce(NamedTuple):
 
 
 class Commit(NamedTuple):
-    """Commit these offsets; answer by `Engine.committed`."""
+    """Commit these offsets; answer by `Engine.committed`, with the number of the commit."""
 
     offsets: Mapping[TopicPartition, CommitOffset]
+    number: int
 
 
 class Pause(NamedTuple):

@@ -25,6 +25,7 @@ from consumer.kafka_errors import (
     refused_properties,
 )
 from consumer.kafka_records import records_of
+from consumer.log_limit import LogLimit
 from consumer.position import TRUNCATED, Earliest, Position
 from consumer.source_events import PositionChange
 from consumer.source_positions import POSITION_UNKNOWN, PositionFinder
@@ -91,6 +92,7 @@ class PartitionReader:
         self._ids = ids
         self._reports = reports
         self._refused: list[Message] = []
+        self._log_limit = LogLimit(lines=1, seconds=10.0)
         self._asked_at: dict[TopicPartition, float] = {}
         self._next_report = 0.0
         self._next_recheck = 0.0
@@ -281,7 +283,9 @@ class PartitionReader:
         """Take what the client says of itself: report a failure, log the rest."""
         if not is_failure(error):
             # librdkafka tries again by itself, also where no broker can be reached.
-            _log.warning("Kafka: %s", error)
+            skipped = self._log_limit.skipped(error.name(), time.monotonic())
+            if skipped is not None:
+                _log.warning("Kafka: %s", error, extra={"not_logged": skipped or None})
         elif not self.has_failed:
             self.has_failed = True
             self._reports.failed(SourceError(error.str(), how_to_mend(error), error.name()))

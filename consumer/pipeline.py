@@ -70,7 +70,7 @@ class SourceControl(Protocol):
     def flow(self, open: bool) -> None:  # noqa: A002, FBT001  the one thing it says
         """Take records at all, or none."""
 
-    def commit(self, offsets: Mapping[TopicPartition, CommitOffset]) -> None:
+    def commit(self, offsets: Mapping[TopicPartition, CommitOffset], number: int) -> None:
         """Commit; the result comes to `Pipeline.committed`."""
 
 
@@ -321,8 +321,8 @@ class Pipeline:
                 self._start(self._send(request))
             case AttemptFinished(attempt):
                 self._observer.attempt_finished(attempt)
-            case Commit(offsets):
-                self.source.commit(offsets)
+            case Commit(offsets, number):
+                self.source.commit(offsets, number)
             case Produce():
                 self.producer.produce([action])
             case FetchSchema(schema_id):

@@ -131,15 +131,17 @@ class Source:
             for thread in self._parts.threads:
                 thread.flow(open)
 
-    def commit(self, offsets: Mapping[TopicPartition, CommitOffset]) -> None:
+    def commit(self, offsets: Mapping[TopicPartition, CommitOffset], number: int) -> None:
         """Commit; `events.committed` tells the results. An offset is committed again if asked.
+
+        The results carry the `number`.
 
         An offset for a partition that has been revoked or lost in the meantime is not committed
         and comes back as `NOT_OWNED`.
         """
         if self._parts is not None:
             orders = [(self._reports.stamped(tp), offset) for tp, offset in offsets.items()]
-            self._parts.member.commits.ask(orders)
+            self._parts.member.commits.ask(orders, number)
             self._parts.member_thread.wake()
 
     def _halt(self) -> None:

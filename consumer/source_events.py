@@ -52,13 +52,15 @@ class CommitResult(NamedTuple):
     """What became of one partition's commit.
 
     `error` is Kafka's name for it. `retriable` says that a later commit may succeed: the group
-    was rebalancing, the coordinator moved or did not answer.
+    was rebalancing, the coordinator moved or did not answer. `number` is that of the commit it
+    answers; None where the source made it by itself.
     """
 
     tp: TopicPartition
     offset: int
     error: str | None
     retriable: bool
+    number: int | None = None
 
 
 class AssignedPartition(NamedTuple):

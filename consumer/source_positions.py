@@ -30,6 +30,7 @@ POSITION_UNKNOWN: Final = "position_unknown"
 _REQUEST_TIMEOUT: Final = 5.0
 _LOG_TIMEOUT: Final = 2.0
 _RETRY_AFTER: Final = 0.2
+_LITTLE_PATIENCE: Final = 1.0
 
 
 class Found(NamedTuple):
@@ -57,7 +58,7 @@ class PositionFinder:
     """Finds where partitions are to be read from; blocks, so it lives on a consumer's thread.
 
     The consumer needs no membership: its group id is enough to ask for committed offsets. Where
-    topics `may_be_missing`, what is not there, or not to be had at once, is not waited for.
+    topics `may_be_missing`, what is not there is not waited for, and the rest not for long.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class PositionFinder:
         self._consumer = consumer
         self._start = start
         self._may_be_missing = may_be_missing
+        self._missing: set[TopicPartition] = set()
 
     def find(
         self,
@@ -87,10 +89,13 @@ class PositionFinder:
         """
         found = dict.fromkeys(partitions, _NOT_FOUND)
         wanted = list(found)
+        if self._may_be_missing:
+            deadline = min(deadline, time.monotonic() + _LITTLE_PATIENCE)
         while wanted:
+            self._missing.clear()
             found |= self._find_once(wanted, bindings, deadline)
-            wanted = [tp for tp in wanted if found[tp].unknown]
-            if self._may_be_missing or not wanted or time.monotonic() + _RETRY_AFTER > deadline:
+            wanted = [tp for tp in wanted if found[tp].unknown and tp not in self._missing]
+            if not wanted or time.monotonic() + _RETRY_AFTER > deadline:
                 break
             time.sleep(_RETRY_AFTER)
         return found
@@ -146,7 +151,9 @@ class PositionFinder:
         return committed
 
     def _tell(self, tp: TopicPartition, error: KafkaError) -> None:
-        if not (self._may_be_missing and error.name() in MISSING_TOPIC_ERRORS):
+        if self._may_be_missing and error.name() in MISSING_TOPIC_ERRORS:
+            self._missing.add(tp)
+        else:
             _log.warning("No position of %s/%d: %s", *tp, error)
 
     def _found(

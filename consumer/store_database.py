@@ -4,10 +4,10 @@ Settings, measured with 10 million keys in one directory (two cores of a shared 
 
 - Tables are merged by size (universal compaction), which writes a key about four times until it
   rests; by levels it was nine times, and half of the time of a rebuild.
-- Filters and indexes are cut into pieces of 32 KiB, and the cache is not divided. In a divided cache
-  a filter that is larger than a division is read from the file for every chunk of look-ups: that
-  was 18 µs a key from a million keys on. Uncut filters are quicker as long as they all fit the
-  cache (0.5 instead of 1 µs), and make it 30 to 130 µs where they do not: here 5 to 15 µs.
+- Filters and indexes are cut into pieces of 32 KiB, and the cache is not divided. In a divided
+  cache a filter that is larger than a division is read from the file for every chunk of look-ups:
+  that was 18 µs a key from a million keys on. Uncut filters are quicker as long as they all fit
+  the cache (0.5 instead of 1 µs), and make it 30 to 130 µs where they do not: here 5 to 15 µs.
 - Nothing slows down or stops the writer because merging lags behind: it waits on the event loop.
 """
 
@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from enum import Enum
 from errno import EAGAIN
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from rocksdict import (
@@ -33,9 +33,6 @@ from rocksdict import (
     Rdict,
     WriteBufferManager,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _KIB = 1024
 _MIB = 1024 * _KIB
@@ -105,13 +102,12 @@ def advice(error: Exception, path: Path) -> str:
     """An error's text in one line, with what to do where that is known."""
     text = " ".join(str(error).split())
     if trouble(error) is Trouble.TAKEN:
-        how: str | None = (
-            f"all {SIBLINGS} directories at {path} are in use: stop what uses them, or name another"
-            " dedup.directory"
+        return (
+            f"{path} and the {SIBLINGS - 1} directories before it are in use: stop what uses them,"
+            f" or name another dedup.directory ({text})"
         )
-    else:
-        how = next((how.format(path=path) for word, how in _MENDING if word in text), None)
-    return f"{path}: {text}" if how is None else f"{how} ({text})"
+    how = next((how for word, how in _MENDING if word in text), None)
+    return f"{path}: {text}" if how is None else f"{how.format(path=path)} ({text})"
 
 
 class Budget:
@@ -174,9 +170,19 @@ def open_database(path: Path, options: Options, ttl_seconds: int) -> Rdict:
         column_families={"default": options},
         access_type=AccessType.with_ttl(ttl_seconds),
     )
-    # A table file that no compaction has touched for so long is compacted for its age.
-    database.set_options({"periodic_compaction_seconds": str(ttl_seconds)})
+    try:
+        # A table file that no compaction has touched for so long is compacted for its age.
+        database.set_options({"periodic_compaction_seconds": str(ttl_seconds)})
+    except Exception:
+        close_database(database)
+        raise
     return database
+
+
+def close_database(database: Rdict) -> None:
+    """Puts everything on the disk and gives the directory up, the latter in any case."""
+    with suppress(Exception):  # it repeats the error of an earlier write
+        database.close()
 
 
 def wipe(path: Path) -> None:
@@ -189,11 +195,9 @@ def wipe(path: Path) -> None:
         shutil.rmtree(path)
 
 
-def siblings(path: Path) -> Iterator[Path]:
+def siblings(path: Path) -> list[Path]:
     """A partition's directory, and those that are used while others have the ones before open."""
-    yield path
-    for number in range(2, SIBLINGS + 1):
-        yield path.with_name(f"{path.name}~{number}")
+    return [path, *(path.with_name(f"{path.name}~{n}") for n in range(2, SIBLINGS + 1))]
 
 
 def lock_file(path: Path) -> tuple[int, int] | None:

@@ -81,18 +81,18 @@ def decode(raw: bytes) -> Position | None:
         return None
     if crc32(content).to_bytes(_CHECKSUM_BYTES, "big") != checksum:
         return None
-    version, state_bound_to, written_on, *numbers, bound_to = _HEAD.unpack_from(content)
+    version, state_bound_to, written_on, *numbers = _HEAD.unpack_from(content)
+    next_offset, floor, settled_through, bound_to = numbers
     if version != _VERSION:
         return None
     unclosed = tuple(
         content[at : at + MEMBER_BYTES] for at in range(_HEAD.size, len(content), MEMBER_BYTES)
     )
-    return Position(state_bound_to, written_on, Reached(*numbers, bound_to, unclosed))
+    reached = Reached(next_offset, floor, settled_through, bound_to, unclosed)
+    return Position(state_bound_to, written_on, reached)
 
 
-def judge(
-    raw: bytes | None, state_bound_to: bytes, here: bytes
-) -> tuple[Standing, Reached | None]:
+def judge(raw: bytes | None, state_bound_to: bytes, here: bytes) -> tuple[Standing, Reached | None]:
     """What to think of a directory with this value in it; the position only where it is valid.
 
     Args:

@@ -125,9 +125,9 @@ class EngineDrive:
                 self._time("telemetry", telemetry.settled, items)
             case AttemptFinished(attempt):
                 self._time("telemetry", telemetry.attempt_finished, attempt)
-            case Commit(offsets):
+            case Commit(offsets, number):
                 done = [
-                    CommitResult(tp, at.offset, None, retriable=False) for tp, at in offsets.items()
+                    CommitResult(tp, at.offset, None, retriable=False, number=number) for tp, at in offsets.items()
                 ]
                 return engine.committed(done, now)
             case FetchSchema(schema_id):

@@ -113,9 +113,9 @@ async def test_retry_partitions_are_committed_by_the_member(
     one, other = TopicPartition(topic, 1), TopicPartition(retry, 1)
     async with reading(settings) as (source, heard):
         await heard.until(lambda: len(heard.owned) == 2 * PARTITIONS)
-        source.commit({one: CommitOffset(0, "s"), other: CommitOffset(0, "r")})
+        source.commit({one: CommitOffset(0, "s"), other: CommitOffset(0, "r")}, 1)
         await heard.until(lambda: len(heard.results) == 2)
-        assert set(heard.results) == {(one, 0, None, False), (other, 0, None, False)}
+        assert set(heard.answers) == {(one, 0, None, 1), (other, 0, None, 1)}
         assert cluster.committed(settings.group_id, topic)[1] == (0, "s")
         assert cluster.committed(settings.group_id, retry)[1] == (0, "r")
         await heard.until(lambda: heard.highs.keys() >= {one, other})
@@ -132,14 +132,14 @@ async def test_a_retry_topic_that_is_not_there_yet_is_read_once_it_is(
         await heard.until(lambda: len(heard.records) == 40)
         assert {a.hold for a in heard.retries.values()} == {POSITION_UNKNOWN}
         early = TopicPartition(retry, 0)
-        source.commit({early: CommitOffset(3)})
-        await heard.until(lambda: (early, 3, POSITION_UNKNOWN, True) in heard.results)
+        source.commit({early: CommitOffset(3)}, 1)
+        await heard.until(lambda: (early, 3, POSITION_UNKNOWN, 1) in heard.answers)
         cluster.create(retry)
         cluster.produce(retry, records(retry, 40))
         await heard.until(lambda: len(heard.records) == 80)
         assert {(c.tp.topic, c.position, c.hold) for c in heard.changes} == {(retry, 0, None)}
-        source.commit({early: CommitOffset(3)})
-        await heard.until(lambda: (early, 3, None, False) in heard.results)
+        source.commit({early: CommitOffset(3)}, 2)
+        await heard.until(lambda: (early, 3, None, 2) in heard.answers)
 
 
 async def test_retry_partitions_are_handed_over_with_the_sources(
@@ -245,7 +245,7 @@ async def test_partitions_of_a_source_topic_that_is_made_again_keep_their_retry_
     real.produce(retry, records(retry, 20))
     async with reading(settings) as (source, heard):
         await heard.until(lambda: len(heard.records) == 40)
-        source.commit({tp: CommitOffset(5) for tp in heard.retries})
+        source.commit({tp: CommitOffset(5) for tp in heard.retries}, 1)
         await heard.until(lambda: len(heard.results) == PARTITIONS)
         kafka.delete_topic(name)
         real.create(name)
@@ -279,7 +279,8 @@ async def test_both_are_read_on_after_the_broker_was_away(
     kafka: RealKafka, real: Real, name: str, protocol: str
 ) -> None:
     """Killed and started again: nothing is skipped, repeated or given up."""
-    settings = member(real, name, protocol=protocol)
+    patient = {"session.timeout.ms": "45000"}
+    settings = member(real, name, protocol=protocol, properties=patient)
     retry = settings.own_topics.retry_of(name)
     real.create(name)
     real.create(retry)

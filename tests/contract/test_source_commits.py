@@ -32,8 +32,8 @@ async def test_commits_report_their_results_and_keep_their_metadata(
     tp = TopicPartition(topic, 1)
     async with reading(settings) as (source, heard):
         await heard.until(lambda: len(heard.records) == 40)
-        source.commit({tp: CommitOffset(7, "v1:3+2")})
-        await heard.until(lambda: (tp, 7, None, False) in heard.results)
+        source.commit({tp: CommitOffset(7, "v1:3+2")}, 1)
+        await heard.until(lambda: (tp, 7, None, 1) in heard.answers)
         assert cluster.committed(settings.group_id, topic)[1] == (7, "v1:3+2")
 
 
@@ -44,8 +44,8 @@ async def test_a_commit_for_a_partition_that_is_not_owned_is_refused(
     foreign = TopicPartition(topic, 99)
     async with reading(member(cluster, topic)) as (source, heard):
         await heard.until(lambda: len(heard.sources) == PARTITIONS)
-        source.commit({foreign: CommitOffset(5)})
-        await heard.until(lambda: (foreign, 5, NOT_OWNED, False) in heard.results)
+        source.commit({foreign: CommitOffset(5)}, 1)
+        await heard.until(lambda: (foreign, 5, NOT_OWNED, 1) in heard.answers)
 
 
 async def test_the_same_offset_committed_again_reaches_the_broker(
@@ -56,14 +56,14 @@ async def test_the_same_offset_committed_again_reaches_the_broker(
     tp = TopicPartition(name, 1)
     async with reading(member(real, name, protocol=protocol)) as (source, heard):
         await heard.until(lambda: len(heard.sources) == PARTITIONS)
-        source.commit({tp: CommitOffset(0, "m")})
+        source.commit({tp: CommitOffset(0, "m")}, 0)
         await heard.until(lambda: len(heard.results) == 1)
         before = written_by_groups(kafka)
-        for again in range(5):
-            source.commit({tp: CommitOffset(0, "m")})
-            await heard.until(lambda again=again: len(heard.results) == again + 2)
+        for again in range(1, 6):
+            source.commit({tp: CommitOffset(0, "m")}, again)
+            await heard.until(lambda again=again: len(heard.results) == again + 1)
         assert written_by_groups(kafka) - before >= 5
-    assert heard.results[:6] == [(tp, 0, None, False)] * 6
+    assert heard.answers[:6] == [(tp, 0, None, number) for number in range(6)]
 
 
 def written_by_groups(kafka: RealKafka) -> int:
@@ -86,12 +86,12 @@ async def test_commits_are_answered_while_partitions_drain(
             await first.until(lambda: first.is_draining, timeout=30)
             kept, leaving = TopicPartition(name, 0), TopicPartition(name, 3)
             for offset in range(1, 6):
-                source.commit({kept: CommitOffset(offset), leaving: CommitOffset(offset)})
+                source.commit({kept: CommitOffset(offset), leaving: CommitOffset(offset)}, offset)
                 await first.until(lambda offset=offset: len(first.results) == 2 * offset, 1.0)
             assert first.is_draining
             await first.until(lambda: not first.is_draining)
-    assert set(first.results[:10]) == {
-        (tp, offset, None, False) for tp in (kept, leaving) for offset in range(1, 6)
+    assert set(first.answers[:10]) == {
+        (tp, offset, None, offset) for tp in (kept, leaving) for offset in range(1, 6)
     }
 
 
@@ -119,14 +119,14 @@ async def test_a_commit_error_of_a_rebalance_is_a_result_and_reading_goes_on(
             cluster.produce(topic, 0, [b"one"])
             await heard.until(lambda: len(heard.records) == 1)
             broker.refuse(Request.OFFSET_COMMIT, *[error] * 10)
-            source.commit({tp: CommitOffset(1)})
+            source.commit({tp: CommitOffset(1)}, 1)
             await heard.until(lambda: len(heard.results) == 1)
             assert (heard.results[0].error is not None, heard.results[0].retriable) == (True, True)
             broker.relent(Request.OFFSET_COMMIT)
             cluster.produce(topic, 0, [b"two"])
             await heard.until(lambda: b"two" in [r.value for r in heard.records], 30)
-            source.commit({tp: CommitOffset(2)})
-            await heard.until(lambda: (tp, 2, None, False) in heard.results)
+            source.commit({tp: CommitOffset(2)}, 2)
+            await heard.until(lambda: (tp, 2, None, 2) in heard.answers)
             assert heard.errors == []
 
 

@@ -107,8 +107,8 @@ async def test_reading_waits_for_a_position_that_the_broker_does_not_tell(protoc
         async with reading(impatient) as (source, heard):
             await heard.until(lambda: tp in heard.owned)
             assert heard.owned[tp].hold == POSITION_UNKNOWN
-            source.commit({tp: CommitOffset(0)})
-            await heard.until(lambda: (tp, 0, POSITION_UNKNOWN, True) in heard.results)
+            source.commit({tp: CommitOffset(0)}, 1)
+            await heard.until(lambda: (tp, 0, POSITION_UNKNOWN, 1) in heard.answers)
             assert heard.records == []
             broker.relent(Request.LIST_OFFSETS)
             await heard.until(lambda: len(heard.records) == 6)

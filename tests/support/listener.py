@@ -97,6 +97,11 @@ class Listener:
         return partitions + beside
 
     @property
+    def answers(self) -> list[tuple[TopicPartition, int, str | None, int | None]]:
+        """What became of commits: of which partition and offset, with which error and number."""
+        return [(r.tp, r.offset, r.error, r.number) for r in self.results]
+
+    @property
     def sources(self) -> dict[TopicPartition, AssignedPartition]:
         """The owned partitions of the source."""
         return {tp: each for tp, each in self.owned.items() if each.beside is None}

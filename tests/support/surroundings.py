@@ -241,11 +241,11 @@ class Surroundings:
                 if found is None:
                     return []
                 return self.engine.schema_answered(schema_id, found, self.clock.now)
-            case Commit(offsets):
+            case Commit():
                 if self.commits_wait:
                     self.waiting_commits.append(action)
                     return []
-                return self._end_commit(offsets, self.commit_error)
+                return self._end_commit(action, self.commit_error)
             case Released(offsets):
                 self.paused.difference_update(offsets)
                 self.released.append(
@@ -312,11 +312,13 @@ class Surroundings:
         log.append(record)
         return Acknowledged(produce.handle, offset=record.offset)
 
-    def _end_commit(
-        self, offsets: Mapping[TopicPartition, CommitOffset], error: str | None
-    ) -> list[Action]:
+    def _end_commit(self, commit: Commit, error: str | None) -> list[Action]:
+        offsets, number = commit
         if error is None:
             self.commits.append({tp: o.offset for tp, o in offsets.items()})
             self.group |= offsets
-        results = [CommitResult(tp, o.offset, error, retriable=True) for tp, o in offsets.items()]
+        results = [
+            CommitResult(tp, at.offset, error, retriable=True, number=number)
+            for tp, at in offsets.items()
+        ]
         return self.engine.committed(results, self.clock.now)

@@ -176,8 +176,7 @@ class World(Surroundings):
 
     def commit_done(self, error: str | None = None) -> None:
         """Answers the oldest commit that waits."""
-        offsets = self.waiting_commits.pop(0).offsets
-        self._do(self._end_commit(offsets, error))
+        self._do(self._end_commit(self.waiting_commits.pop(0), error))
 
     def commit_result(self, result: CommitResult) -> None:
         """Tells of a commit that the engine did not ask for."""

@@ -40,9 +40,11 @@ def asked(commit: Commit | None) -> dict[TopicPartition, int]:
     return {} if commit is None else {tp: offset.offset for tp, offset in commit.offsets.items()}
 
 
-def result(tp: TopicPartition, offset: int, error: str | None = None) -> CommitResult:
-    """What the source says of one partition's commit."""
-    return CommitResult(tp, offset, error, retriable=True)
+def result(
+    tp: TopicPartition, offset: int, error: str | None = None, number: int = 1
+) -> CommitResult:
+    """What the source says of one partition's commit, the first that was asked for."""
+    return CommitResult(tp, offset, error, retriable=True, number=number)
 
 
 # When
@@ -94,9 +96,10 @@ def test_commits_are_never_closer_than_the_interval_and_never_two_at_a_time(
         if commit is not None:
             assert now - last >= INTERVAL
             assert in_air is None or now - last >= ANSWER_WITHIN
-            last, in_air = now, commit.offsets[FIRST].offset
+            last, in_air = now, commit
         if in_air is not None and number % 3 == 0:
-            assert commits.answered([result(FIRST, in_air)]) is not None
+            answer = result(FIRST, asked(in_air)[FIRST], number=in_air.number)
+            assert commits.answered([answer]) is not None
             in_air = None
 
 
@@ -113,12 +116,12 @@ def test_it_wakes_when_there_is_something_to_do_and_at_no_other_time(
             progress(one)
         commit = commits.due([one], now)
         if commit is not None:
-            in_air = commit.offsets[FIRST].offset
+            in_air = commit
         at = commits.wake_at([one], math.inf)
         assert at > now
         assert (at == math.inf) is (in_air is None and not one.progressed)
         if answers and in_air is not None:
-            commits.answered([result(FIRST, in_air)])
+            commits.answered([result(FIRST, asked(in_air)[FIRST], number=in_air.number)])
             in_air = None
 
 
@@ -145,8 +148,8 @@ def test_a_commit_without_an_answer_is_made_again_and_both_answers_may_come() ->
     commits.due([one], 0.0)
     assert commits.due([one], ANSWER_WITHIN - 0.1) is None
     assert asked(commits.due([one], ANSWER_WITHIN)) == {FIRST: 1}
-    commits.answered([result(FIRST, 1)])
-    commits.answered([result(FIRST, 1)])
+    assert commits.answered([result(FIRST, 1)]) == 0.0, "the first answer says when it was asked"
+    assert commits.answered([result(FIRST, 1, number=2)]) == ANSWER_WITHIN
     assert one.committed is not None
     assert one.committed.offset == 1
     assert commits.due([one], 60.0) is None
@@ -158,7 +161,7 @@ def test_what_is_said_of_a_partition_that_is_gone_concerns_nobody() -> None:
     progress(first, second)
     commits.due((first, second), 0.0)
     commits.forget(FIRST)
-    assert commits.answered([result(FIRST, 1)]) is None
+    assert commits.answered([result(FIRST, 1)]) == 0.0, "it was a member then"
     assert first.committed == CommitOffset(0)
     progress(second)
     assert commits.due([second], 1.0) is None, "the other's is in the air"
@@ -185,11 +188,11 @@ def test_an_error_proves_nothing() -> None:
 
 
 def test_an_answer_that_nobody_asked_for_proves_nothing() -> None:
-    """Nor one about another offset than was asked for."""
+    """The source commits by itself, too: where a group begins, and what it hands over."""
     commits, one = Commits(INTERVAL), partition()
     assert commits.answered([result(FIRST, 0)]) is None
     commits.due([one], 3.0, prove=True)
-    assert commits.answered([result(FIRST, 5)]) is None
+    assert commits.answered([result(FIRST, 0)._replace(number=None)]) is None
     assert commits.answered([]) is None
 
 
@@ -197,26 +200,25 @@ def test_an_answer_that_nobody_asked_for_proves_nothing() -> None:
 def test_a_proof_is_never_younger_than_the_request_that_was_answered(
     fates: list[tuple[str, bool]],
 ) -> None:
-    """Answers come in the order of the requests, some late, some never: older, never younger."""
+    """Some answers are late, some never come: each proves the time of its own request."""
     commits, one = Commits(INTERVAL, ANSWER_WITHIN), partition()
-    now, late = 0.0, list[tuple[float, int]]()
+    now, late = 0.0, list[tuple[float, CommitResult]]()
     for fate, moves in fates:
         now += ANSWER_WITHIN
         if moves:
             progress(one)
         commit = commits.due([one], now, prove=True)
         assert commit is not None
-        offset = commit.offsets[FIRST].offset
+        offset, number = asked(commit)[FIRST], commit.number
         if fate in {"ok", "error"}:
-            for requested_at, requested in late:
-                proved = commits.answered([result(FIRST, requested)])
-                assert proved is None or proved <= requested_at
+            for requested_at, answer in late:
+                assert commits.answered([answer]) == requested_at
             late.clear()
             error = None if fate == "ok" else "REBALANCE_IN_PROGRESS"
-            proved = commits.answered([result(FIRST, offset, error)])
-            assert proved is None or (error is None and proved <= now)
+            proved = commits.answered([result(FIRST, offset, error, number)])
+            assert proved == (now if error is None else None)
         elif fate == "late":
-            late.append((now, offset))
+            late.append((now, result(FIRST, offset, number=number)))
 
 
 def test_an_answer_of_before_a_suspension_is_as_old_as_its_request() -> None:
@@ -225,4 +227,4 @@ def test_an_answer_of_before_a_suspension_is_as_old_as_its_request() -> None:
     commits.due([one], 0.0, prove=True)
     assert asked(commits.due([one], 3600.0, prove=True)) == {FIRST: 0}
     assert commits.answered([result(FIRST, 0)]) == 0.0
-    assert commits.answered([result(FIRST, 0, "UNKNOWN_MEMBER_ID")]) is None
+    assert commits.answered([result(FIRST, 0, "UNKNOWN_MEMBER_ID", 2)]) is None

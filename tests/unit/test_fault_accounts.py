@@ -13,7 +13,7 @@ from consumer.sandbox.faults import FaultKind
 from tests.faults.account import account
 from tests.faults.evidence import IncidentKind
 from tests.faults.load import Fate
-from tests.faults.results import Result, ResultsFile, RoundId, table
+from tests.faults.results import Result, ResultsFile, RoundId, Totals, table
 from tests.faults.umpire import exit_code, play_all
 from tests.support.forged_round import NOW, ForgedRound
 
@@ -351,4 +351,7 @@ def test_the_table_adds_up(forged: ForgedRound) -> None:
         ["other", "2", "800"],
         ["all", "3", "1,200"],
     ]
+    assert Totals.of("all", [result, other]).to_json()["excused"] == {
+        "answer withheld: connection broken": 2
+    }
     assert lines[-1].split(maxsplit=1) == ["3", "answer withheld: connection broken"]

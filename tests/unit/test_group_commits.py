@@ -57,17 +57,23 @@ class Member:
     ) -> None:
         self.consumer = FakeConsumer(*errors)
         self.results: list[CommitResult] = []
+        self.numbers: list[int | None] = []
         self.failures: list[str] = []
         self.commits = GroupCommits(
             cast("Consumer", self.consumer),
-            self.results.extend,
+            self.take,
             lambda error: self.failures.append(error.name()),
         )
         self.commits.own(order, start_known=start_known, has_offset=has_offset)
 
-    def commit(self, order: Stamped, offset: int) -> None:
+    def take(self, results: list[CommitResult]) -> None:
+        """Take results as they come, their numbers apart."""
+        self.results += [result._replace(number=None) for result in results]
+        self.numbers += [result.number for result in results]
+
+    def commit(self, order: Stamped, offset: int, number: int = 1) -> None:
         """Ask for a commit, and let it be made."""
-        self.commits.ask([(order, CommitOffset(offset))])
+        self.commits.ask([(order, CommitOffset(offset))], number)
         self.commits.serve()
 
     @property
@@ -85,7 +91,7 @@ def test_a_commit_of_an_earlier_assignment_is_not_made() -> None:
     member = Member()
     member.commit(Stamped(TP, 1), 5)
     assert member.consumer.commits == []
-    assert member.results == [CommitResult(TP, 5, NOT_OWNED, retriable=False)]
+    assert member.results == [CommitResult(TP, 5, NOT_OWNED, retriable=False, number=1)]
 
 
 def test_a_commit_of_a_partition_that_was_given_up_is_not_made() -> None:
@@ -94,7 +100,7 @@ def test_a_commit_of_a_partition_that_was_given_up_is_not_made() -> None:
     member.commits.give_up([TP])
     member.commit(NOW, 5)
     assert member.consumer.commits == []
-    assert member.results == [CommitResult(TP, 5, NOT_OWNED, retriable=False)]
+    assert member.results == [CommitResult(TP, 5, NOT_OWNED, retriable=False, number=1)]
 
 
 def test_nothing_is_committed_while_the_groups_offset_is_unknown() -> None:
@@ -103,7 +109,7 @@ def test_nothing_is_committed_while_the_groups_offset_is_unknown() -> None:
     member.commit(NOW, 0)
     member.commits.before_hand_over({TP: CommitOffset(0)}, soon())
     assert member.consumer.commits == []
-    assert member.results == [CommitResult(TP, 0, POSITION_UNKNOWN, retriable=True)]
+    assert member.results == [CommitResult(TP, 0, POSITION_UNKNOWN, retriable=True, number=1)]
     member.commits.start_found(NOW, 7, has_offset=True)
     member.commit(NOW, 8)
     assert member.offsets == [8]
@@ -136,7 +142,7 @@ def test_a_topic_that_was_made_again_ends_the_commits_of_the_one_before() -> Non
     member = Member()
     member.commits.own_anew(NOW, 3)
     member.commit(NOW, 5)
-    assert member.results == [CommitResult(TP, 5, NOT_OWNED, retriable=False)]
+    assert member.results == [CommitResult(TP, 5, NOT_OWNED, retriable=False, number=1)]
     member.commits.begun(Stamped(TP, 3), 0)
     member.commits.commit_starts(0.0)
     assert member.offsets == [0]
@@ -149,7 +155,9 @@ def test_a_rebalance_makes_a_commit_a_retriable_result() -> None:
     """No error of a rebalance is raised, and none ends the membership."""
     member = Member(KafkaError.REBALANCE_IN_PROGRESS)
     member.commit(NOW, 5)
-    assert member.results == [CommitResult(TP, 5, "REBALANCE_IN_PROGRESS", retriable=True)]
+    assert member.results == [
+        CommitResult(TP, 5, "REBALANCE_IN_PROGRESS", retriable=True, number=1)
+    ]
     assert member.failures == []
 
 
@@ -157,35 +165,57 @@ def test_a_rebalance_makes_a_commit_a_retriable_result() -> None:
 def test_a_fenced_member_fails(*, waiting: bool) -> None:
     """Another member with the same instance id has taken over: waiting does not help."""
     member = Member(KafkaError.FENCED_INSTANCE_ID)
-    member.commits.ask([(NOW, CommitOffset(5))])
+    member.commits.ask([(NOW, CommitOffset(5))], 1)
     if waiting:
         member.commits.serve_now(soon())
     else:
         member.commits.serve()
     assert member.failures == ["FENCED_INSTANCE_ID"]
-    assert member.results == [CommitResult(TP, 5, "FENCED_INSTANCE_ID", retriable=False)]
+    assert member.results == [CommitResult(TP, 5, "FENCED_INSTANCE_ID", retriable=False, number=1)]
 
 
 def test_a_commit_inside_a_rebalance_has_its_result_at_once() -> None:
     """No callback comes there, and the proof of membership must not wait for the drain's end."""
     member = Member()
-    member.commits.ask([(NOW, CommitOffset(5))])
+    member.commits.ask([(NOW, CommitOffset(5))], 1)
     member.commits.serve_now(soon())
     assert member.consumer.commits == [("t", 5, False)]
-    assert member.results == [CommitResult(TP, 5, None, retriable=False)]
+    assert member.results == [CommitResult(TP, 5, None, retriable=False, number=1)]
 
 
 def test_a_commit_inside_a_rebalance_is_not_waited_for_longer_than_it_may() -> None:
     """A coordinator that is away gets it without being waited for; the result comes later."""
     member = Member()
     member.consumer.away = True
-    member.commits.ask([(NOW, CommitOffset(5))])
+    member.commits.ask([(NOW, CommitOffset(5))], 1)
     member.commits.serve_now(soon())
     assert member.consumer.waited[0] <= 1.0
     assert member.consumer.commits == [("t", 5, True)]
     assert member.results == []
-    member.commits.take_results(None, [KafkaPartition("t", 0, 5)])
-    assert member.results == [CommitResult(TP, 5, None, retriable=False)]
+    member.answer(5)
+    assert member.results == [CommitResult(TP, 5, None, retriable=False, number=1)]
+
+
+def test_an_answer_is_taken_for_one_to_the_commit_with_its_offsets() -> None:
+    """Commits before it that stay without an answer do not shift the answers of those after."""
+    member = Member()
+    for number, offset in ((1, 5), (2, 6), (3, 6), (4, 7)):
+        member.commit(NOW, offset, number)
+    member.answer(6)
+    member.answer(5)
+    member.answer(7)
+    assert [(r.offset, r.number) for r in member.results] == [(6, 2), (5, None), (7, 4)]
+
+
+def test_an_answer_to_a_commit_that_nobody_asked_for_has_no_number() -> None:
+    """It proves nothing that could be dated."""
+    member = Member()
+    member.consumer.away = True
+    member.commits.before_hand_over({TP: CommitOffset(7)}, soon())
+    member.commit(NOW, 8, 3)
+    member.answer(7)
+    member.answer(8)
+    assert [(r.offset, r.number) for r in member.results] == [(7, None), (8, 3)]
 
 
 def test_the_last_commit_before_a_hand_over_is_tried_again() -> None:
@@ -255,3 +285,15 @@ def test_the_start_that_is_committed_is_the_one_that_was_found_at_last() -> None
     member.commits.begun(NOW, 2)  # a later resume says nothing
     member.commits.commit_starts(103.0)
     assert member.offsets == [6]
+
+
+def test_an_answer_has_the_number_of_the_commit_it_belongs_to() -> None:
+    """Also where the same offset is committed again, and the source commits by itself between."""
+    member = Member()
+    member.commit(NOW, 5, number=1)
+    member.commit(NOW, 5, number=2)
+    member.commits.before_hand_over({TP: CommitOffset(5)}, soon())
+    member.commit(Stamped(TP, 1), 5, number=3)
+    for _ in range(2):
+        member.answer(5)
+    assert member.numbers == [None, 3, 1, 2]

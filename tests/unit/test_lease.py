@@ -57,7 +57,7 @@ def test_a_proof_holds_from_its_request_for_the_lease_and_never_gets_older(
         lease.prove(at)
     assert lease.proved_at == max(asked)
     assert lease.holds(later) is (later < max(asked) + LEASE)
-    lease.end()
+    lease.end(later)
     assert not lease.holds(max(asked))
 
 

@@ -12,16 +12,15 @@ import orjson
 import pytest
 
 from consumer.batch import BatchLimits
-from consumer.arrivals import REGISTRY_UNAVAILABLE
-from consumer.event import Destination, EventSource, TopicPartition
+from consumer.event import Destination, EventSource, Record, TopicPartition
 from consumer.limits import GateState, RetryPolicy
-from consumer.messages import Acknowledged, Produce, RegistryUnavailable, SchemaFound
-from consumer.settle import LETTER_REFUSED, STORE_FAILED
-from consumer.source_events import PositionChange
+from consumer.messages import Acknowledged, Produce, SchemaFound
+from consumer.settle import LETTER_REFUSED
 from consumer.verdict import Answer
 from tests.support.world import (
     OTHER_PIXEL,
     PIXEL,
+    RETRY,
     START_MS,
     TIMEOUT,
     TOPIC,
@@ -240,36 +239,6 @@ def test_rudder_337_identity_is_the_offset_and_not_the_place_in_the_batch() -> N
     }
 
 
-def test_rudder_709_a_key_is_not_stored_before_its_event_was_accepted() -> None:
-    """A process that dies with a request in the air leaves no mark: the next one delivers."""
-    world = World(answer=lambda _request: None, batch=ONE_BY_ONE)
-    world.assign(0)
-    world.produce(event("a"))
-    assert not world.stores.keys
-    successor = World(stores=world.stores)
-    successor.assign(0)
-    successor.produce(event("a"))
-    successor.run(1.0)
-    assert successor.outcomes() == {0: "delivered"}
-
-
-@pytest.mark.parametrize("fails", ["store_fails", "marks_fail"])
-def test_bento_drop_on_err_an_error_of_the_store_stops_the_partition(fails: str) -> None:
-    """It neither drops the event nor lets it pass unmarked."""
-    world = World()
-    world.assign(0)
-    setattr(world, fails, True)
-    world.produce(event())
-    world.run(600.0)
-    assert world.outcomes() == {}
-    assert world.holds() == {STORE_FAILED}
-    assert world.committed() == 0
-    setattr(world, fails, False)
-    world.run(16.0)
-    assert world.outcomes() == {0: "delivered"}
-    assert len(world.requests) == 1
-
-
 def test_vector_9026_retries_pass_the_same_gates() -> None:
     """A hundred batches that all have to be repeated never exceed the concurrency limit."""
     world = World(
@@ -383,32 +352,27 @@ def test_spring_kafka_4493_headers_that_came_back_are_untrusted() -> None:
     assert ours["dlq.replay.count"] == b"0"
 
 
-def test_spring_kafka_4332_every_pause_has_a_reason_that_ends() -> None:
-    """All reasons at once, each ended by its own remedy; then nothing is paused."""
-    world = World(
-        letter_answer=lambda produce: Acknowledged(produce.handle, "retriable"),
-        registry=lambda _id: RegistryUnavailable("down"),
+@pytest.mark.parametrize("value", [event(), b"no event"])
+def test_spring_kafka_4493_headers_of_the_retry_topic_are_untrusted(value: bytes) -> None:
+    """Whoever may write there cannot break the consumer, nor make it skip or give up an event."""
+    hostile: Headers = (
+        ("retry.source.topic", b"\xff\x00"),
+        ("retry.source.offset", b"-9" * 3000),
+        ("retry.first_unknown_at", b"0001-01-01T00:00:00.000Z"),
+        ("retry.parked_at", None),
+        ("retry.replay.count", b"9" * 500),
     )
-    world.assign(0, hold="truncated")
-    world.store_fails = True
-    world.move(PositionChange(FIRST, 0, None, None))
-    world.produce(event("a"), b"no event", b"?007" + event("b"))
-    world.move(PositionChange(FIRST, 3, "truncated", None))
-    reasons = {"truncated", STORE_FAILED, LETTER_REFUSED, REGISTRY_UNAVAILABLE}
-    assert world.holds() == reasons
-    world.store_fails = False
-    world.run(16.0)
-    assert world.holds() == reasons - {STORE_FAILED}
-    world.letter_answer = lambda produce: Acknowledged(produce.handle)
-    world.run(16.0)
-    assert world.holds() == {"truncated", REGISTRY_UNAVAILABLE}
-    world.registry = lambda _id: SchemaFound(("{}",))
-    world.run(31.0)
-    assert world.holds() == {"truncated"}
-    assert world.paused == {FIRST}
-    world.move(PositionChange(FIRST, 3, None, None))
-    assert world.holds() == set()
-    assert world.idle()
+    world = World(parks=True)
+    world.take_over()
+    retry = TopicPartition(RETRY, 0)
+    world.topic[retry] = [Record(*retry, 0, -1, None, value, hostile)]
+    world.read(topic=RETRY)
+    world.run(1.0)
+    expected = "delivered" if value == event() else "dead_lettered:undecodable"
+    assert world.outcomes(topic=RETRY) == {0: expected}
+    assert world.group_offset(topic=RETRY) == 1
+    for letter in world.letters:
+        assert not any(name.startswith("retry.") for name, _ in letter.headers)
 
 
 def test_airbyte_70992_code_40100_is_a_throttle() -> None:

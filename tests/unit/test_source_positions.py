@@ -72,6 +72,13 @@ def test_what_is_not_told_at_first_is_asked_for_again() -> None:
     assert consumer.asked == [*TPS, TPS[1]]
 
 
+def test_a_topic_that_may_be_missing_is_asked_for_again_where_it_is_not() -> None:
+    """A leader that has moved tells itself in a moment."""
+    consumer = FakeConsumer({TPS[1]: [KafkaError.FENCED_LEADER_EPOCH]})
+    found = find(consumer, may_be_missing=True)
+    assert {one.position for one in found.values()} == {Position(5)}
+
+
 def test_a_topic_that_may_be_missing_is_not_waited_for_nor_complained_of(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -141,7 +141,7 @@ def test_the_attempts_of_an_owner_in_between_are_below_the_floor_too() -> None:
 
 
 def test_events_that_tiktok_may_have_since_before_are_announced_with_that_time() -> None:
-    """Whoever reads it gives up in time; first attempts of the same batch have their own."""
+    """Whoever reads it gives up in time; a first attempt has the time of its record."""
     kept, owner = working()
     early = kept.clock.wall_ms - 5000
     owner.announce(owner.item("a"), owner.item("b", early), owner.item("c", early))
@@ -151,3 +151,6 @@ def test_events_that_tiktok_may_have_since_before_are_announced_with_that_time()
         (0, key("a")),
         (early, key("b") + key("c")),
     ]
+    now_ms = kept.clock.wall_ms
+    known = kept.owner(own_disk=True).take_over().log.attempts
+    assert known == {key("a"): now_ms, key("b"): early, key("c"): early}
