@@ -248,16 +248,18 @@ class App:
 
 
 def _share_arenas() -> None:
-    """Lets all threads share two of the C library's heaps; does nothing where it is no glibc.
+    """Lets all threads share two of the C library's heaps, and gives large buffers back at once.
 
-    librdkafka's and RocksDB's threads would get one each, and keep what was freed in it: a tenth
-    of the process's memory.
+    librdkafka's and RocksDB's threads would get a heap each, and keep what was freed in it, whole
+    fetches among it: a tenth of the process's memory. Does nothing where it is no glibc.
     """
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_ARENA_MAX, 2)
+        mallopt(_M_MMAP_THRESHOLD, 256 * 1024)
 
 
-_M_ARENA_MAX = -8
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
 
 
 def _calm_garbage_collector() -> None:

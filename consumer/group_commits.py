@@ -175,9 +175,9 @@ class GroupCommits:
     def before_hand_over(
         self, offsets: Mapping[TopicPartition, CommitOffset], deadline: float
     ) -> None:
-        """Commit and wait for it, a few times if need be: the next owner begins there.
+        """Commit, a few times if need be, and wait until the `deadline` (monotonic seconds).
 
-        Past the `deadline` (monotonic seconds) nothing is waited for or tried again.
+        The next owner begins there.
         """
         wanted = [
             KafkaPartition(*tp, offset, metadata)
@@ -200,14 +200,14 @@ class GroupCommits:
         """Take what librdkafka says of an asynchronous commit.
 
         Which one is not told: it is the oldest of those with these offsets, and what was asked
-        before that is not answered any more. So an answer is never taken for one to a later commit
-        because an earlier one stayed without.
+        before that is not answered any more. So one that stays without an answer does not shift
+        the answers of those after it.
         """
         number, content = None, _content(partitions)
-        if any(content == committed for _, committed in self._in_air):
-            committed: _Content | None = None
-            while committed != content:
-                number, committed = self._in_air.popleft()
+        if content in [asked for _, asked in self._in_air]:
+            number, asked = self._in_air.popleft()
+            while asked != content:
+                number, asked = self._in_air.popleft()
         self._ended(error, partitions, number)
 
     def _ended(

@@ -57,24 +57,27 @@ class Member:
     ) -> None:
         self.consumer = FakeConsumer(*errors)
         self.results: list[CommitResult] = []
-        self.numbers: list[int | None] = []
         self.failures: list[str] = []
         self.commits = GroupCommits(
             cast("Consumer", self.consumer),
-            self.take,
+            self.results.extend,
             lambda error: self.failures.append(error.name()),
         )
         self.commits.own(order, start_known=start_known, has_offset=has_offset)
-
-    def take(self, results: list[CommitResult]) -> None:
-        """Take results as they come, their numbers apart."""
-        self.results += [result._replace(number=None) for result in results]
-        self.numbers += [result.number for result in results]
 
     def commit(self, order: Stamped, offset: int, number: int = 1) -> None:
         """Ask for a commit, and let it be made."""
         self.commits.ask([(order, CommitOffset(offset))], number)
         self.commits.serve()
+
+    def answer(self, offset: int) -> None:
+        """Let the client's callback come for a commit of this offset."""
+        self.commits.take_results(None, [KafkaPartition(*TP, offset)])
+
+    @property
+    def numbers(self) -> list[int | None]:
+        """Which commits were answered."""
+        return [result.number for result in self.results]
 
     @property
     def offsets(self) -> list[int]:

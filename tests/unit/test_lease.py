@@ -10,13 +10,15 @@ from hypothesis import strategies as st
 from consumer.batch import BatchLimits
 from consumer.engine import EngineSettings
 from consumer.event import TopicPartition
-from consumer.lease import Lease, lease_seconds, margin_seconds
+from consumer.lease import Lease, lease_seconds, margin_seconds, takeover_seconds
 from consumer.limits import RetryPolicy
 from tests.support.world import TIMEOUT, TOPIC, World, event, ok
 
 FIRST = TopicPartition(TOPIC, 0)
 LEASE = lease_seconds(45.0, 10.0)
 """Of a world's engine."""
+
+ONE_BY_ONE = BatchLimits(max_events=1)
 
 seconds = st.floats(0.0, 1e9)
 
@@ -46,6 +48,18 @@ def test_a_lease_ends_so_early_that_its_last_request_ends_before_the_session_doe
     assert math.isclose(lease_seconds(session, request) + request + margin, session)
 
 
+@given(st.floats(12.0, 3600.0), st.floats(0.1, 60.0))
+def test_an_owner_that_vanished_is_waited_for_until_its_last_request_has_ended(
+    session: float, request: float
+) -> None:
+    """Its lease is over by then; a static member's place is taken before, so its session counts."""
+    wait = takeover_seconds(session, request, static=False)
+    assert wait == request + margin_seconds(session)
+    static = takeover_seconds(session, request, static=True)
+    assert static >= max(session, wait)
+    assert static >= lease_seconds(session, request) + request
+
+
 @given(st.lists(seconds, min_size=1), seconds)
 def test_a_proof_holds_from_its_request_for_the_lease_and_never_gets_older(
     asked: list[float], later: float
@@ -58,6 +72,7 @@ def test_a_proof_holds_from_its_request_for_the_lease_and_never_gets_older(
     assert lease.proved_at == max(asked)
     assert lease.holds(later) is (later < max(asked) + LEASE)
     lease.end(later)
+    lease.prove(later - 0.001)
     assert not lease.holds(max(asked))
 
 
@@ -102,7 +117,7 @@ def test_no_attempt_starts_without_a_lease_and_sending_goes_on_with_the_next_pro
 
 def test_an_attempt_starts_until_the_end_of_the_lease_and_not_after_it() -> None:
     """To the moment: what is due just before goes, what is due just after does not."""
-    world = World(batch=BatchLimits(max_events=1))
+    world = World(batch=ONE_BY_ONE)
     world.assign(0)
     world.run(0.5)
     proved_at = world.engine.lease.proved_at
@@ -132,7 +147,7 @@ def test_a_retry_waits_for_the_lease_as_a_first_attempt_does() -> None:
 
 def test_a_batch_whose_announcement_outlasts_the_lease_is_not_sent() -> None:
     """The state topic answers late: whose the partition is by then has to be proven first."""
-    world = World(batch=BatchLimits(max_events=1))
+    world = World(batch=ONE_BY_ONE)
     world.assign(0)
     world.run(1.0)
     world.state_answer = lambda _produce: None
@@ -190,7 +205,7 @@ def test_a_process_that_was_suspended_goes_on_if_it_is_still_a_member() -> None:
 
 def test_a_membership_that_was_lost_has_to_be_proven_anew() -> None:
     """The proof of before says nothing for partitions that come after a loss."""
-    world = World(batch=BatchLimits(max_events=1))
+    world = World(batch=ONE_BY_ONE)
     world.assign(0)
     world.run(1.0)
     world.commits_wait = True
@@ -199,6 +214,25 @@ def test_a_membership_that_was_lost_has_to_be_proven_anew() -> None:
     world.produce(event(), partition=1)
     assert not world.requests
     world.run(1.0)
+    world.commit_done()
+    assert world.sent_ids() == ["e1"]
+
+
+def test_an_answer_to_a_commit_of_before_a_loss_proves_nothing_after_it() -> None:
+    """It was a member when it was asked: of the membership that is over."""
+    world = World(batch=ONE_BY_ONE)
+    world.assign(0, 1)
+    world.run(1.0)
+    world.commits_wait = True
+    world.run(6.0)
+    assert len(world.waiting_commits) == 1
+    world.clock.advance(1.0)
+    world.lose(0)
+    world.produce(event(), partition=1)
+    world.commit_done()
+    assert world.engine.lease.proved_at is None
+    assert not world.requests
+    world.run(2.0)
     world.commit_done()
     assert world.sent_ids() == ["e1"]
 
@@ -217,7 +251,7 @@ def test_a_commit_that_fails_proves_nothing() -> None:
 
 def test_the_lease_follows_the_groups_own_session_timeout() -> None:
     """Where the broker owns it, it is told: the next attempt goes by it."""
-    world = World(batch=BatchLimits(max_events=1))
+    world = World(batch=ONE_BY_ONE)
     world.assign(0)
     world.run(1.0)
     world.commits_wait = True
@@ -248,7 +282,7 @@ def test_a_member_that_is_answered_never_runs_out_of_its_lease(
 
 def test_what_a_zombie_has_in_the_air_is_told_and_commits_nothing() -> None:
     """An answer that comes without a lease is a fact all the same."""
-    world = World(answer=lambda _request: None, batch=BatchLimits(max_events=1))
+    world = World(answer=lambda _request: None, batch=ONE_BY_ONE)
     world.assign(0)
     world.produce(event())
     world.commits_wait = True
