@@ -108,8 +108,10 @@ class LookUps:
             if item.record.offset < rewound_below and self._is_rewound(item, wall_ms):
                 self._settlement.suppress(item, Reason.REWOUND, now)
                 continue
-            if attempts and (since := attempts.pop(item.key, None)) is not None:
-                # An owner before us sent it, and its outcome was not kept.
+            since = attempts.pop(item.key, None) if attempts else None
+            if since is not None and not (item.replay_count and since <= wall_ms - window_ms):
+                # It was sent before, and its outcome was not kept. Whoever replays it after the
+                # window has decided that it may count.
                 item.first_unknown_ms = min(since, item.first_unknown_ms or since)
             self._delivery.add(item, now)
 

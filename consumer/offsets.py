@@ -114,8 +114,11 @@ class Partition:
         return f"<Partition {name} {state} position={self.position} pending={len(self.pending)}>"
 
     def begin_at(self, settled_through: int) -> None:
-        """Reading may begin: a group that has no offset any more goes on where it had come to."""
-        if self._is_new and settled_through:
+        """Reading may begin: a group that has no offset any more goes on where it had come to.
+
+        Where the broker tells no ids the topic may be another one by now, and is read as it stands.
+        """
+        if self._is_new and settled_through and self._bound_to is not None:
             self.position = settled_through
             self.progressed = True
         self._is_new = False

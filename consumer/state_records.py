@@ -38,6 +38,10 @@ MOST_KEYS = 8192
 """Keys in one record that we write: 128 KiB, far below any broker's limit."""
 
 
+MOST_PARTITIONS = 200_000
+"""Of one topic: more than any cluster of Kafka has in all."""
+
+
 class Kind(IntEnum):
     """What a state record says."""
 
@@ -103,7 +107,7 @@ def _said(kind: Kind, rest: bytes) -> tuple[int, bytes, int] | None:
         if len(rest) != _GROWN.size:
             return None
         time_ms, partitions = _GROWN.unpack(rest)
-        return time_ms, b"", partitions
+        return (time_ms, b"", partitions) if partitions <= MOST_PARTITIONS else None
     if len(rest) < _TIME.size or (len(rest) - _TIME.size) % KEY_BYTES:
         return None
     return _TIME.unpack_from(rest)[0], rest[_TIME.size :], 0

@@ -2,7 +2,7 @@
 
 Whatever happens to a directory (deleted, damaged, in use, of another cluster, its machine crashed)
 costs reading the state topic again, nothing else. Members that share `dedup.directory` never share
-a store: who finds a directory in use takes the next one beside it.
+a store: who finds one in use takes or makes another one beside it.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ class Stores:
     """The stores of this process, one a partition, with one budget of memory for all.
 
     Args:
-        directory: where they lie, as `<directory>/<group>/<topic>/<partition>`, or beside that as
-            `<partition>~2` and so on, while another process has it open.
+        directory: where they lie, as `<directory>/<group>/<topic>/<partition>/<any name>`.
         group: the consumer group. Groups do not share marks.
         window_seconds: how long marks are needed.
         boot: what tells this run of the machine from others; None: the system is asked.

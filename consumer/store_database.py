@@ -14,7 +14,9 @@ Settings, measured with 10 million keys in one directory (two cores of a shared 
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
+import time
 from contextlib import suppress
 from enum import Enum
 from errno import EAGAIN
@@ -40,13 +42,13 @@ _MIB = 1024 * _KIB
 BLOCK_CACHE_BYTES = 32 * _MIB
 """For blocks, filters and indexes of all partitions together: those of 15 million keys fit."""
 
-WRITE_BUFFER_BYTES = 4 * _MIB
-"""Of marks in memory before the next buffer is begun: as much as the processor's caches hold."""
+WRITE_BUFFER_BYTES = 2 * _MIB
+"""Of marks in memory before the next buffer is begun: no more than a processor's cache holds."""
 
-WRITE_BUFFERS_MERGED = 2
+WRITE_BUFFERS_MERGED = 8
 """Full buffers that become one table file."""
 
-WRITE_BUFFERS = 8
+WRITE_BUFFERS = 20
 """Most buffers of one partition; a writer that would need another waits."""
 
 ALL_WRITE_BUFFERS_BYTES = 32 * _MIB
@@ -55,12 +57,12 @@ ALL_WRITE_BUFFERS_BYTES = 32 * _MIB
 OPEN_FILES = 64
 """Table files that one partition keeps open."""
 
-SIBLINGS = 8
-"""Directories of one partition that can be in use at a time, each by a process of its own."""
+MOST_IN_USE = 8
+"""Stores of one partition that can be in use at a time, each by a process of its own."""
 
 _METADATA_BLOCK_BYTES = 32 * _KIB
 _FILTER_BITS = 10
-_TABLES_MERGED = 3
+_TABLES_MERGED = 4
 _TABLES_SLOW, _TABLES_STOP = 1000, 2000
 _LONGEST_NAME = 120
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -103,8 +105,8 @@ def advice(error: Exception, path: Path) -> str:
     text = " ".join(str(error).split())
     if trouble(error) is Trouble.TAKEN:
         return (
-            f"{path} and the {SIBLINGS - 1} directories before it are in use: stop what uses them,"
-            f" or name another dedup.directory ({text})"
+            f"{MOST_IN_USE} stores in {path} are in use: stop what uses them, or name another"
+            f" dedup.directory ({text})"
         )
     how = next((how for word, how in _MENDING if word in text), None)
     return f"{path}: {text}" if how is None else f"{how.format(path=path)} ({text})"
@@ -195,9 +197,39 @@ def wipe(path: Path) -> None:
         shutil.rmtree(path)
 
 
-def siblings(path: Path) -> list[Path]:
-    """A partition's directory, and those that are used while others have the ones before open."""
-    return [path, *(path.with_name(f"{path.name}~{n}") for n in range(2, SIBLINGS + 1))]
+def databases(directory: Path) -> list[Path]:
+    """The databases in a directory, in use or not, the one that was written to last first.
+
+    Raises:
+        OSError: the directory cannot be read.
+    """
+    if not directory.exists():
+        return []
+    found = [path for path in directory.iterdir() if (path / "CURRENT").exists()]
+    return sorted(found, key=_last_written, reverse=True)
+
+
+def wipe_old(directory: Path, older_than: float) -> None:
+    """Deletes the databases in a directory that were not written to for so many seconds.
+
+    Who has one open has none of its marks left that count, and will notice.
+
+    Raises:
+        OSError: one cannot be deleted.
+    """
+    for path in databases(directory):
+        if time.time() - _last_written(path) > older_than:
+            wipe(path)
+
+
+def _last_written(path: Path) -> float:
+    """When a file in a directory was changed last, in seconds since the epoch."""
+    return max((entry.stat().st_mtime for entry in os.scandir(path)), default=0.0)
+
+
+def new_path(directory: Path) -> Path:
+    """Where to make a database: a name that was never used."""
+    return directory / secrets.token_hex(8)
 
 
 def lock_file(path: Path) -> tuple[int, int] | None:

@@ -4,6 +4,11 @@ A mark is a key with the time of its acceptance. It is written together with how
 come in the state topic, in one batch: all of it or nothing. RocksDB's write-ahead log outlives the
 process, however that ends.
 
+Every database has a directory with a name of its own, which is never used again. One that was
+deleted may still be open somewhere (in a process that was stopped, say), and RocksDB writes there
+by name when it is closed: were the name its successor's, it would bring the old tables back among
+the new log.
+
 Expiry is the reader's to judge. Space is given back by RocksDB's own time-to-live, which drops
 expired marks while it merges tables: those may still be found for a while. It takes 38 bytes a key,
 while tables are merged up to three times as much.
@@ -26,14 +31,17 @@ from consumer import store_position
 from consumer.errors import StoreError, StoreLostError
 from consumer.state_records import split
 from consumer.store_database import (
+    MOST_IN_USE,
     Trouble,
     advice,
     close_database,
+    databases,
     lock_file,
+    new_path,
     open_database,
-    siblings,
     trouble,
     wipe,
+    wipe_old,
 )
 from consumer.store_position import CLEAN, Position, Standing
 
@@ -58,7 +66,7 @@ class RocksStore:
 
     Args:
         tp: the source partition.
-        directory: where it lies, unless somebody else has that open: then in one of its siblings.
+        directory: where it lies, beside those that others have open.
         boot: what tells this run of the machine from others.
     """
 
@@ -109,15 +117,13 @@ class RocksStore:
         self._release()
         self._lost = "was not opened"
         self._state_bound_to = state_bound_to
-        paths = siblings(self._directory)
-        for path in paths:
-            try:
-                database, reached = self._take(path)
-                break
-            except Exception as error:
-                if path == paths[-1] or trouble(error) is not Trouble.TAKEN:
-                    raise StoreError(self._tp, advice(error, path)) from error
+        try:
+            path, database, reached = self._claim()
+        except Exception as error:
+            raise StoreError(self._tp, advice(error, self._directory)) from error
         self._use(path, database, reached)
+        with suppress(OSError):  # others' leftovers; it is tried again when the next one is opened
+            wipe_old(self._directory, self._ttl_seconds)
         return reached
 
     def accepted_at(self, keys: Sequence[bytes]) -> list[int | None]:
@@ -185,27 +191,39 @@ class RocksStore:
 
     # Opening
 
-    def _take(self, path: Path) -> tuple[Rdict, Reached | None]:
-        """Opens a directory; one that is damaged or of another cluster is wiped."""
-        try:
-            database, standing, reached = self._look_into(path)
-        except Exception as error:
-            if trouble(error) is not Trouble.DAMAGED:
-                raise
-            standing = Standing.DAMAGED
-        else:
-            if path == self._damaged:  # opening does not read it all
+    def _claim(self) -> tuple[Path, Rdict, Reached | None]:
+        """The latest store that nobody has open, or a new one.
+
+        Those that are damaged or of another cluster are wiped.
+        """
+        taken = 0
+        for path in databases(self._directory):
+            database: Rdict | None = None
+            try:
+                database, standing, reached = self._look_into(path)
+            except Exception as error:
+                kind = trouble(error)
+                taken += kind is Trouble.TAKEN
+                if kind is Trouble.PASSING or taken == MOST_IN_USE:
+                    raise
+                if kind is Trouble.TAKEN:
+                    continue
+                standing, reached = Standing.DAMAGED, None
+            if path == self._damaged:  # it can be opened, though
                 standing = Standing.DAMAGED
-            if standing not in (Standing.DAMAGED, Standing.FOREIGN):
-                if standing not in (Standing.NEW, Standing.VALID):
+            if database is not None and standing not in (Standing.DAMAGED, Standing.FOREIGN):
+                if standing in (Standing.OTHER_TOPIC, Standing.UNCERTAIN):
                     self._tell(path, f"{standing.value}: read from the state topic again")
-                return database, reached
-            close_database(database)
-        self._tell(path, f"{standing.value}: wiped")
-        wipe(path)
-        self._damaged = None
+                return path, database, reached
+            if database is not None:
+                close_database(database)
+            self._tell(path, f"{standing.value}: wiped")
+            wipe(path)
+        path = new_path(self._directory)
+        if taken:
+            self._tell(path, f"is new: {taken} beside it are in use by others")
         database, _, reached = self._look_into(path)
-        return database, reached
+        return path, database, reached
 
     def _look_into(self, path: Path) -> tuple[Rdict, Standing, Reached | None]:
         database = open_database(path, self._options, self._ttl_seconds)
@@ -217,8 +235,6 @@ class RocksStore:
             raise
 
     def _use(self, path: Path, database: Rdict, reached: Reached | None) -> None:
-        if path not in (self._directory, self._path):
-            self._tell(path, f"used, since {self._directory} {Trouble.TAKEN.value}")
         self._path, self._database = path, database
         self._lock_file = lock_file(path)
         self._here = self._place(path)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tests.bench import report, stations
+from tests.bench import rebuild, report, stations
+from tests.bench.process import Cores
 from tests.bench.product import OFF, SAMPLED, TRACED
 from tests.bench.runs import PARTITIONS, prepared
 from tests.bench.servers import ANSWER_MS
@@ -31,12 +32,19 @@ _STATION_EVENTS = 4000
 @click.command()
 @click.option("--events", type=click.IntRange(min=1000), default=200_000, show_default=True)
 @click.option(
+    "--keys",
+    type=click.IntRange(min=10_000),
+    default=rebuild.KEYS,
+    show_default=True,
+    help="Marks in the local store whose rebuild is measured.",
+)
+@click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write every figure there."
 )
 @click.option(
     "--profile", is_flag=True, help="Instead of comparing, show where the main thread's time goes."
 )
-def bench(events: int, json_file: Path | None, *, profile: bool) -> None:
+def bench(events: int, keys: int, json_file: Path | None, *, profile: bool) -> None:
     """Measure what an event costs, in the product and in the floor below it."""
     if sys.platform != "linux":
         raise click.ClickException("CPU time, memory and cores are measured the Linux way")
@@ -44,6 +52,8 @@ def bench(events: int, json_file: Path | None, *, profile: bool) -> None:
     with prepared(events) as ready:
         _say([*_setting(ready), ""])
         figures = _profile(ready) if profile else _compare(ready)
+    if not profile:
+        figures["rebuild"] = _rebuild(keys)
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=1), encoding="utf-8")
 
@@ -78,6 +88,16 @@ def _compare(ready: Bench) -> dict[str, object]:
         **found.to_json(),
         "stations": [station._asdict() for station in alone],
     }
+
+
+def _rebuild(keys: int) -> list[dict[str, object]]:
+    cores = Cores.of_this_machine()
+    runs = []
+    for number in rebuild.PARTITIONS:
+        click.echo(f"measuring: rebuild, {number} partitions …", err=True)
+        runs.append(rebuild.measure(keys, number, cores))
+    _say(["", *rebuild.lines(runs)])
+    return [run.to_json() for run in runs]
 
 
 def _measuring(name: str, run: Callable[[], Run]) -> Run:

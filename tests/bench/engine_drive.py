@@ -127,7 +127,8 @@ class EngineDrive:
                 self._time("telemetry", telemetry.attempt_finished, attempt)
             case Commit(offsets, number):
                 done = [
-                    CommitResult(tp, at.offset, None, retriable=False, number=number) for tp, at in offsets.items()
+                    CommitResult(tp, at.offset, None, retriable=False, number=number)
+                    for tp, at in offsets.items()
                 ]
                 return engine.committed(done, now)
             case FetchSchema(schema_id):

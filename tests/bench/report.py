@@ -33,6 +33,13 @@ class Goal(NamedTuple):
         """Whether it is."""
         return self.figure <= self.at_most
 
+    def __str__(self) -> str:
+        """One line."""
+        return (
+            f"{self.name}: {self.figure:.2f}{self.unit}, goal at most"
+            f" {self.at_most:g}{self.unit}: {'met' if self.met else 'missed'}"
+        )
+
 
 class Comparison(NamedTuple):
     """All runs on the same data: the floor before and after the product in its ways of tracing."""
@@ -103,11 +110,7 @@ def comparison_lines(found: Comparison) -> Iterator[str]:
     yield f"floor: {found.floor_micros:.1f} µs/event; the second run took {found.drift:+.1%}"
     expected = found.traced.records + found.traced.requests
     yield f"spans received, {found.traced.name}: {found.traced.spans:,} of {expected:,}"
-    for goal in found.goals():
-        yield (
-            f"{goal.name}: {goal.figure:.2f}{goal.unit}, goal at most {goal.at_most:g}{goal.unit}:"
-            f" {'met' if goal.met else 'missed'}"
-        )
+    yield from map(str, found.goals())
 
 
 def thread_lines(runs: Sequence[Run]) -> Iterator[str]:

@@ -17,10 +17,10 @@ from consumer.state_records import UNBOUND
 from tests.support.store import DiskMachine, MemoryMachine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from tests.support.store import Machine
+    from tests.support.store import Keeper, Machine
 
 TP = TopicPartition("conversions", 0)
 OTHER = TopicPartition("conversions", 1)
@@ -205,9 +205,16 @@ def test_a_store_that_an_error_closed_goes_on_as_it_was(machine: Machine) -> Non
     assert stores.accepted_at(TP, [key(1), key(2)]) == [NOW, NOW]
 
 
-@pytest.mark.parametrize("asked", ["accepted_at", "mark"])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda stores: stores.accepted_at(TP, [key(1)]),
+        lambda stores: stores.mark(TP, marks([2]), reached(2)),
+    ],
+    ids=["looked up", "marked"],
+)
 def test_a_store_that_an_error_closed_is_lost_if_it_is_not_what_it_was(
-    machine: Machine, asked: str
+    machine: Machine, ask: Callable[[Keeper], object]
 ) -> None:
     """What is missing in it would be taken for never accepted."""
     stores = machine.start()
@@ -217,10 +224,7 @@ def test_a_store_that_an_error_closed_is_lost_if_it_is_not_what_it_was(
     machine.wipe(TP)
     for _ in range(2):
         with pytest.raises(StoreLostError):
-            if asked == "mark":
-                stores.mark(TP, marks([2]), reached(2))
-            else:
-                stores.accepted_at(TP, [key(1)])
+            ask(stores)
     assert stores.open(TP, HERE) is None
 
 

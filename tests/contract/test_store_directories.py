@@ -7,7 +7,8 @@ import os
 import re
 import shutil
 import signal
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -15,8 +16,8 @@ from hypothesis import strategies as st
 
 from consumer.errors import StoreError, StoreLostError
 from consumer.event import TopicPartition
-from consumer.store import Stores
-from consumer.store_database import SIBLINGS, file_name
+from consumer.store import TTL_MARGIN_SECONDS, Stores
+from consumer.store_database import MOST_IN_USE, file_name
 from tests.contract.test_store import HERE, NOW, OTHER, TP, key, marks, reached
 from tests.support.store import WINDOW
 
@@ -29,7 +30,7 @@ spawn = multiprocessing.get_context("spawn")
 
 
 class Holder:
-    """A process that has a store open, with one mark in it, until it is told to end."""
+    """A process that has a store open, with one mark in a table of it, until it is told to end."""
 
     def __init__(self, directory: Path) -> None:
         self._ours, theirs = spawn.Pipe()
@@ -60,6 +61,8 @@ def _hold(directory: Path, connection: Connection) -> None:
     stores = Stores(directory, "group", WINDOW)
     stores.open(TP, HERE)
     stores.mark(TP, marks([1]), reached(1))
+    store: Any = stores._stores[TP]
+    store._database.flush()
     connection.send("open")
     if connection.recv() == "mark":
         stores.mark(TP, marks([2]), reached(2))
@@ -77,31 +80,33 @@ def holder(tmp_path: Path) -> Iterator[Holder]:
     holder.process.join()
 
 
-def directories(tmp_path: Path) -> list[str]:
+def databases(tmp_path: Path) -> list[Path]:
     """Those of the one partition that is used here."""
-    return sorted(path.name for path in (tmp_path / "group" / TP.topic).iterdir())
+    return list((tmp_path / "group" / TP.topic / str(TP.partition)).iterdir())
 
 
 def test_a_store_that_another_process_has_open_is_left_to_it(
     tmp_path: Path, holder: Holder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A directory beside it is used, which is said once; the first one is next when it is free."""
+    """Another one is made beside it, which is said once; later the latest is taken."""
+    (theirs,) = databases(tmp_path)
     stores = Stores(tmp_path, "group", WINDOW)
     assert stores.open(TP, HERE) is None
     assert stores.accepted_at(TP, [key(1)]) == [None]
     stores.mark(TP, marks([7]), reached(7))
     assert stores.open(TP, HERE) == reached(7)
-    place = tmp_path / "group" / "conversions" / "0"
+    (ours,) = (path for path in databases(tmp_path) if path != theirs)
     assert [record.getMessage() for record in caplog.records] == [
-        f"deduplication store of conversions/0: {place}~2 used, since {place} is in use by another"
-        " process, or by another part of this one"
+        f"deduplication store of conversions/0: {ours} is new: 1 beside it are in use by others"
     ]
     holder.end()
     stores.close_all()
-    assert stores.open(TP, HERE) == reached(1)
-    assert stores.accepted_at(TP, [key(1), key(7)]) == [NOW, None]
+    assert stores.open(TP, HERE) == reached(7)
     stores.close_all()
-    assert directories(tmp_path) == ["0", "0~2"]
+    shutil.rmtree(ours)
+    assert stores.open(TP, HERE) == reached(1)
+    stores.close_all()
+    assert databases(tmp_path) == [theirs]
 
 
 def test_a_store_of_a_stopped_process_is_not_waited_for(tmp_path: Path, holder: Holder) -> None:
@@ -114,8 +119,6 @@ def test_a_store_of_a_stopped_process_is_not_waited_for(tmp_path: Path, holder: 
     holder.mark()
     holder.end()
     assert stores.accepted_at(TP, [key(1), key(2), key(7)]) == [None, None, NOW]
-    stores.close_all()
-    assert stores.open(TP, HERE) == reached(2)
     stores.close_all()
 
 
@@ -134,7 +137,7 @@ def test_two_in_one_process_do_not_share_a_store_either(tmp_path: Path) -> None:
 
 def test_when_all_directories_are_taken_it_says_so_and_waits(tmp_path: Path) -> None:
     """The number of directories is bounded; one that becomes free is used at the next try."""
-    holders = [Stores(tmp_path, "group", WINDOW) for _ in range(SIBLINGS)]
+    holders = [Stores(tmp_path, "group", WINDOW) for _ in range(MOST_IN_USE)]
     for stores in holders:
         stores.open(TP, HERE)
     late = Stores(tmp_path, "group", WINDOW)
@@ -149,29 +152,43 @@ def test_when_all_directories_are_taken_it_says_so_and_waits(tmp_path: Path) -> 
     assert late.open(TP, HERE) is None
     for stores in (*holders, late):
         stores.close_all()
-    assert len(directories(tmp_path)) == SIBLINGS + 1
+    assert len(databases(tmp_path)) == MOST_IN_USE
 
 
-def test_a_directory_that_another_process_made_anew_is_not_written_to(tmp_path: Path) -> None:
-    """Wiped while in use and taken by somebody else: both have their own from then on."""
+def test_a_store_that_was_wiped_while_open_never_meets_its_successor(tmp_path: Path) -> None:
+    """RocksDB writes by name when it is closed: it must not do so among the successor's files."""
     stores = Stores(tmp_path, "group", WINDOW)
     stores.open(TP, HERE)
     stores.mark(TP, marks([7]), reached(7))
     shutil.rmtree(tmp_path / "group")
-    holder = Holder(tmp_path)
+    successor = Holder(tmp_path)
     with pytest.raises(StoreLostError, match="deleted"):
         stores.mark(TP, marks([8]), reached(8))
-    assert stores.open(TP, HERE) is None
-    stores.mark(TP, marks([9]), reached(9))
-    holder.mark()
-    holder.signal(signal.SIGKILL)
-    holder.process.join()
-    other = Stores(tmp_path, "group", WINDOW)
-    if other.open(TP, HERE) is not None:
-        assert other.accepted_at(TP, [key(1), key(2)]) == [NOW, NOW]
-    assert stores.accepted_at(TP, [key(n) for n in (7, 8, 9)]) == [None, None, NOW]
     stores.close_all()
-    other.close_all()
+    successor.mark()
+    successor.signal(signal.SIGKILL)
+    successor.process.join()
+    assert stores.open(TP, HERE) == reached(2)
+    assert stores.accepted_at(TP, [key(1), key(2), key(7)]) == [NOW, NOW, None]
+    stores.close_all()
+
+
+def test_what_is_left_of_others_is_wiped_when_nothing_in_it_counts_any_more(
+    tmp_path: Path,
+) -> None:
+    """A store that was used beside another one does not stay on the disk for ever."""
+    first, second = (Stores(tmp_path, "group", WINDOW) for _ in range(2))
+    for stores in (first, second):
+        stores.open(TP, HERE)
+        stores.mark(TP, marks([1]), reached(1))
+    second.close_all()
+    (left,) = (path for path in databases(tmp_path) if path != first._stores[TP]._path)
+    for age, stays in ((WINDOW, True), (WINDOW + TTL_MARGIN_SECONDS + 60, False)):
+        for file in left.iterdir():
+            os.utime(file, (time.time() - age,) * 2)
+        assert first.open(TP, HERE) == reached(1)
+        assert left.exists() is stays
+    first.close_all()
 
 
 @given(
@@ -194,7 +211,8 @@ def test_groups_and_topics_lie_where_the_documentation_says(tmp_path: Path) -> N
     stores = Stores(tmp_path, "../team/a", WINDOW)
     stores.open(TopicPartition("shop.events", 7), HERE)
     stores.close_all()
-    assert (tmp_path / "..%2Fteam%2Fa" / "shop.events" / "7" / "CURRENT").exists()
+    place = tmp_path / "..%2Fteam%2Fa" / "shop.events" / "7"
+    assert [path.name for path in place.glob("*/CURRENT")] == ["CURRENT"]
 
 
 def test_nothing_secret_or_personal_is_in_its_repr(tmp_path: Path) -> None:

@@ -44,8 +44,14 @@ def start(tmp_path: Path) -> Iterator[Callable[[], Stores]]:
         stores.close_all()
 
 
-def place(tmp_path: Path) -> Path:
+def partition(tmp_path: Path) -> Path:
     return tmp_path / "group" / TP.topic / str(TP.partition)
+
+
+def place(tmp_path: Path) -> Path:
+    """The one database of the partition."""
+    (path,) = partition(tmp_path).iterdir()
+    return path
 
 
 def crash(stores: Stores) -> None:
@@ -160,11 +166,11 @@ def test_a_path_that_cannot_be_a_directory_is_an_error_with_advice(tmp_path: Pat
     (tmp_path / "file").write_bytes(b"precious")
     with pytest.raises(StoreError, match=r"is a file: name another dedup\.directory"):
         Stores(tmp_path / "file", "group", WINDOW).open(TP, HERE)
-    place(tmp_path).parent.mkdir(parents=True)
-    place(tmp_path).write_bytes(b"precious")
-    with pytest.raises(StoreError, match="is a file: move it away"):
+    partition(tmp_path).parent.mkdir(parents=True)
+    partition(tmp_path).write_bytes(b"precious")
+    with pytest.raises(StoreError, match=r"is a file: name another dedup\.directory"):
         Stores(tmp_path, "group", WINDOW).open(TP, HERE)
-    assert place(tmp_path).read_bytes() == b"precious"
+    assert partition(tmp_path).read_bytes() == b"precious"
 
 
 def _cut(path: Path) -> None:
@@ -199,11 +205,12 @@ def test_whatever_file_is_damaged_a_position_is_believed_only_with_all_its_marks
         fill(stores, range(number * 10, number * 10 + 10))
         stores.close_all()
     sound = tmp_path / "sound"
-    place(tmp_path).rename(sound)
+    damaged = place(tmp_path)
+    damaged.rename(sound)
     wiped = 0
     for name in sorted(path.name for path in sound.iterdir()):
-        shutil.copytree(sound, place(tmp_path))
-        damage(place(tmp_path) / name)
+        shutil.copytree(sound, damaged)
+        damage(damaged / name)
         stores = start()
         found = stores.open(TP, HERE)
         if found is not None:
@@ -211,11 +218,12 @@ def test_whatever_file_is_damaged_a_position_is_believed_only_with_all_its_marks
             try:
                 assert missing(stores, 30) == []
             except StoreLostError:
-                assert (found := stores.open(TP, HERE)) is None
+                found = stores.open(TP, HERE)
+                assert found is None
         wiped += found is None
         fill(stores, range(1))
         stores.close_all()
-        shutil.rmtree(place(tmp_path))
+        shutil.rmtree(partition(tmp_path))
     assert wiped
 
 
@@ -228,7 +236,8 @@ def test_damage_found_while_reading_makes_a_store_lost_and_then_new(
     fill(stores, range(100))
     stores.close_all()
     stores.open(TP, HERE)
-    for table in place(tmp_path).glob("*.sst"):
+    damaged = place(tmp_path)
+    for table in damaged.glob("*.sst"):
         content = bytearray(table.read_bytes())
         content[100 : len(content) // 2] = bytes(len(content) // 2 - 100)
         table.write_bytes(content)
@@ -237,7 +246,7 @@ def test_damage_found_while_reading_makes_a_store_lost_and_then_new(
     assert stores.open(TP, HERE) is None
     assert missing(stores, 100) == list(range(100 * EACH))
     assert [record.getMessage() for record in caplog.records] == [
-        f"deduplication store of conversions/0: {place(tmp_path)} is damaged: wiped"
+        f"deduplication store of conversions/0: {damaged} is damaged: wiped"
     ]
 
 
@@ -290,7 +299,7 @@ def test_a_copy_is_believed_only_of_a_store_that_was_closed(
     stores.open(TP, HERE)
     fill(stores, range(5))
     for name, at in (("used", None), ("closed", reached(4))):
-        shutil.copytree(place(tmp_path), place(tmp_path / name))
+        shutil.copytree(tmp_path / "group", tmp_path / name / "group")
         copy = Stores(tmp_path / name, "group", WINDOW)
         assert copy.open(TP, HERE) == at
         copy.close_all()

@@ -79,6 +79,9 @@ attempts = st.builds(
     request_id=st.none() | st.text("0123456789abcdef", min_size=1, max_size=40),
     verdict=st.none() | st.sampled_from(["accepted", "retry", "rejected", "held"]),
     error=st.none() | st.sampled_from(["timeout", "connection"]),
+    repeats=st.dictionaries(
+        st.sampled_from(["timeout", "50000", "unfinished"]), st.integers(min_value=1), max_size=2
+    ),
 )
 
 

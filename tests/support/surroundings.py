@@ -63,7 +63,7 @@ from tests.support.state_world import MemoryStores, StateTopic
 from tests.support.tiktok_values import START_MS, JsonDecoder, ok
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from consumer.offsets import CommitOffset
     from consumer.verdict import Answer

@@ -250,6 +250,20 @@ def test_an_unknown_attempt_is_known_to_the_one_after_the_next_though_it_was_loo
     assert item.first_unknown_ms == first_ms
 
 
+def test_a_later_record_of_a_key_that_was_given_up_is_given_up_too() -> None:
+    """It counts from the key's first attempt: beyond TikTok's window a repeat might count twice."""
+    world = World(answer=lambda _request: TIMEOUT, retry=RetryPolicy(give_up_after=600.0))
+    world.take_over()
+    world.produce(event())
+    world.run(700.0)
+    sent = len(world.requests)
+    world.answer = lambda _request: ok()
+    world.produce(event(page={"url": "https://s.example/other"}))
+    world.run(60.0)
+    assert set(world.outcomes().values()) == {"dead_lettered:retries_exhausted"}
+    assert len(world.requests) == sent
+
+
 def test_an_acceptance_that_was_not_acknowledged_is_repeated_within_the_time_to_give_up() -> None:
     """The process died between the answer and the state record: TikTok's own window covers it."""
     before = silent()

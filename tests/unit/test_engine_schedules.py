@@ -1,4 +1,4 @@
-"""The engine under random schedules of records, answers, failures and rebalances.
+"""One engine under random schedules of records, answers, failures and rebalances.
 
 One seed replays one run. What must hold is checked after every step, and once more when the
 failures have ended and everything could settle.
@@ -15,6 +15,7 @@ import pytest
 
 from consumer.engine import EngineSettings
 from consumer.event import Destination, EventSource, Outcome, Reason, TopicPartition
+from consumer.handover import CLOSE_GRACE
 from consumer.messages import Acknowledged, Produce
 from tests.support.world import OTHER_PIXEL, PIXEL, TIMEOUT, TOPIC, World, code, event, ok
 
@@ -48,9 +49,11 @@ class Schedule:
             token_groups={PIXEL: 1, OTHER_PIXEL: self.rng.choice((1, 2))},
             settings=EngineSettings(max_in_flight_events=MAX_EVENTS),
             letter_answer=self.letter_answer,
+            state_answer=self.state_answer,
         )
         self.ids: dict[int, int] = dict.fromkeys(PARTITIONS, 0)
         self.waiting_letters: list[Produce] = []
+        self.waiting_records: list[Produce] = []
         self.accepted: Counter[str] = Counter()
         self.seen = 0
         self.delivered: set[tuple[int, str]] = set()
@@ -99,6 +102,21 @@ class Schedule:
             return Acknowledged(produce.handle, error)
         return Acknowledged(produce.handle)
 
+    def state_answer(self, produce: Produce) -> Acknowledged | None:
+        """What the broker says to a state record, or None for later: the order stays."""
+        drawn = self.rng.random() if self.faults else 1.0
+        if drawn < 0.05 or (self.waiting_records and self.faults):
+            self.waiting_records.append(produce)
+            return None
+        return (
+            Acknowledged(produce.handle, "retriable") if drawn < 0.1 else self.world.write(produce)
+        )
+
+    def state_records_arrive(self) -> None:
+        """The broker takes what was on its way to it."""
+        while self.waiting_records:
+            self.world.acknowledge(self.world.write(self.waiting_records.pop(0)))
+
     def value(self, partition: int) -> bytes | None:
         """A record's value: a new event, one seen before, one of another partition, or no event."""
         drawn = self.rng.random()
@@ -124,37 +142,56 @@ class Schedule:
         world, rng = self.world, self.rng
         drawn = rng.random()
         if drawn < 0.4:
-            partition = rng.choice(PARTITIONS)
-            if rng.random() < 0.5:
-                values = [self.value(partition) for _ in range(rng.randint(1, LONGEST_CHUNK))]
-                world.append(*values, partition=partition)
-            elif world.flowing and TopicPartition(TOPIC, partition) not in world.paused:
-                world.read(partition, most=rng.randint(1, LONGEST_CHUNK))
+            self.comes_or_is_read(rng.choice(PARTITIONS))
         elif drawn < 0.6:
-            if world.in_air:
-                request = rng.choice(world.in_air)
-                truth = rng.random() < 0.7
-                world.reply(self.truth(request) if truth else self.fault(), request)
+            self.is_answered()
         elif drawn < 0.68:
             if self.waiting_letters:
                 world.acknowledge(Acknowledged(self.waiting_letters.pop().handle))
         elif drawn < 0.76:
-            world.store_fails = rng.random() < 0.3
-            world.marks_fail = rng.random() < 0.3
-            world.commit_error = "REBALANCE_IN_PROGRESS" if rng.random() < 0.3 else None
-        elif drawn < 0.84:
+            self.draw_faults()
+        elif drawn < 0.81:
             self.rebalance(rng.choice(PARTITIONS))
+        elif drawn < 0.83:
+            world.lose_store(rng.choice(PARTITIONS))
+        elif drawn < 0.88:
+            self.state_records_arrive()
         else:
-            world.run(rng.choice((0.0, 0.05, 0.3, 2.0)))
+            world.run(rng.choice((0.0, 0.05, 0.3, 2.0, 12.0)))
+
+    def comes_or_is_read(self, partition: int) -> None:
+        """Records are produced, or read where the engine says so."""
+        world, rng = self.world, self.rng
+        if rng.random() < 0.5:
+            values = [self.value(partition) for _ in range(rng.randint(1, LONGEST_CHUNK))]
+            world.append(*values, partition=partition)
+        elif world.flowing and TopicPartition(TOPIC, partition) not in world.paused:
+            world.read(partition, most=rng.randint(1, LONGEST_CHUNK))
+
+    def is_answered(self) -> None:
+        """A request ends."""
+        world, rng = self.world, self.rng
+        if world.in_air:
+            request = rng.choice(world.in_air)
+            truth = rng.random() < 0.7
+            world.reply(self.truth(request) if truth else self.fault(), request)
+
+    def draw_faults(self) -> None:
+        """The disk, the state topic's reader and the group's coordinator fail, or no longer do."""
+        world, rng = self.world, self.rng
+        world.store_fails = rng.random() < 0.3
+        world.marks_fail = rng.random() < 0.3
+        world.state_unread = rng.random() < 0.3
+        world.commit_error = "REBALANCE_IN_PROGRESS" if rng.random() < 0.3 else None
 
     def rebalance(self, partition: int) -> None:
         """A partition goes and comes back, from the offset that the group has."""
         world = self.world
         if self.rng.random() < 0.5:
-            world.revoke(partition, seconds=self.rng.choice((0.0, 0.5, 3.0)))
             before = len(world.released)
-            world.run(3.0)
-            assert len(world.released) <= before + 1
+            world.revoke(partition, seconds=self.rng.choice((0.0, 0.5, 3.0)))
+            world.run(3.0 + 2 * CLOSE_GRACE)
+            assert len(world.released) == before + 1
         else:
             world.lose(partition)
         assert TopicPartition(TOPIC, partition) not in world.engine.partitions
@@ -194,8 +231,9 @@ class Schedule:
         """The failures end, and with them everything that waits."""
         world = self.world
         self.faults = False
-        world.store_fails = world.marks_fail = False
+        world.store_fails = world.marks_fail = world.state_unread = False
         world.commit_error = None
+        self.state_records_arrive()
         while world.in_air:
             world.reply(self.truth(world.in_air[0]))
         for produce in self.waiting_letters:

@@ -9,7 +9,14 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from consumer.commit_metadata import Span, binding, decode, encode, settled_spans
+from consumer.commit_metadata import (
+    Span,
+    binding,
+    decode,
+    encode,
+    is_of_another_topic,
+    settled_spans,
+)
 from consumer.event import Headers, Record, TopicPartition
 from consumer.retry_headers import LARGEST_OFFSET, MOST_REPLAYS, origin_of, retry_headers
 from consumer.state_records import KEY_BYTES, Kind, StateValue, split
@@ -90,13 +97,14 @@ def test_hostile_commit_metadata_never_lets_a_record_be_skipped() -> None:
     ours = [spans for text, spans in written.items() if decode(text, 1000, OURS)]
     assert len(ours) == 12
     mutator = Mutator(2, [text.encode() for text in written])
-    believed = 0
+    believed = of_another = 0
     for _ in range(INPUTS):
-        spans = decode(mutator.next().decode("latin-1"), 1000, OURS)
-        if spans:
+        text = mutator.next().decode("latin-1")
+        of_another += is_of_another_topic(text, OURS)
+        if spans := decode(text, 1000, OURS):
             believed += 1
             assert spans in ours
-    assert believed < INPUTS / 100, "what is believed is what a change left whole"
+    assert max(believed, of_another) < INPUTS / 100, "only what a change left whole"
 
 
 def test_hostile_state_records_say_nothing_that_does_not_stand_in_them() -> None:
@@ -174,7 +182,5 @@ def test_hostile_retry_headers_are_within_all_bounds_and_invent_nothing() -> Non
         assert 0 <= parked_ms <= NOW_MS
         assert came.first_unknown_ms is None or 0 <= came.first_unknown_ms <= NOW_MS
         assert 0 <= came.replay_count <= MOST_REPLAYS
-        assert set(original) <= set(headers)
-        assert [header for header in headers if header in set(original)][: len(original)] == list(
-            original
-        )
+        given = iter(headers)
+        assert all(header in given for header in original), "some of those given, in their order"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from consumer.event import Item
 
 EVENTS = 30
-STEPS, SCHEDULES = 40, 80
+STEPS, SCHEDULES = 40, 60
 FATES = ("accepted", "accepted", "unknown", "refused", "none")
 
 

@@ -8,7 +8,7 @@ from consumer.batch import BatchLimits
 from consumer.engine import STATE_UNREAD
 from consumer.event import TopicPartition
 from consumer.limits import RetryPolicy
-from consumer.messages import Acknowledged, Resume
+from consumer.messages import Acknowledged, Pause, Resume
 from consumer.source_events import AssignedPartition
 from consumer.state_log import REBUILDING, SUPERSEDED, TAKEOVER
 from consumer.state_records import Kind
@@ -55,7 +55,7 @@ def test_nothing_is_read_before_the_memory_is_complete() -> None:
     world.run(10.0)
     assert world.holds() == {TAKEOVER}
     assert world.paused == {FIRST}
-    assert not any(isinstance(action, Resume) for action in world.log)
+    assert not any(isinstance(action, Resume | Pause) for action in world.log)
     world.run(1.0)
     assert world.holds() == set()
     assert [action for action in world.log if isinstance(action, Resume)] == [Resume(FIRST, 0)]
