@@ -122,6 +122,7 @@ class App:
             config.tiktok.timeout,
             tokens,
             config.limits.max_concurrency * len(targets),
+            may_send=lambda: engine.lease.holds(clock().mono),
         )
         registry = self._registry()
         drain = config.shutdown_timeout * DRAIN_SHARE

@@ -23,6 +23,8 @@ from consumer.outbound import describe, proxy_for, read_at_most
 from consumer.verdict import Answer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from consumer.deliver import Request
     from consumer.tokens import Tokens
     from consumer.verdict import Failure
@@ -77,6 +79,8 @@ class Client:
         timeout: seconds for one attempt as a whole, connecting and reading the answer included.
         tokens: the destinations' access tokens.
         max_connections: connections open at once.
+        may_send: asked right before a request is written. A process that was stopped between the
+            decision and here may have lost its partitions: then nothing is sent.
 
     Raises:
         StartError: the environment names a proxy that cannot be used.
@@ -88,13 +92,15 @@ class Client:
         timeout: float,
         tokens: Tokens,
         max_connections: int,
+        may_send: Callable[[], bool] = lambda: True,
     ) -> None:
         self._endpoint = endpoint
         self._timeout = timeout
         self._tokens = tokens
+        self._may_send = may_send
         self._log_limit = LogLimit(lines=1, seconds=60.0)
         trace = aiohttp.TraceConfig()
-        trace.on_request_headers_sent.append(_note_beginning)
+        trace.on_request_headers_sent.append(self._begin)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=max_connections, ttl_dns_cache=DNS_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -115,7 +121,8 @@ class Client:
         """Makes one attempt and returns what came of it; never raises.
 
         `not_sent` only where it is certain that no byte of the request left: no token, no
-        connection. `timeout` and `connection` leave open whether TikTok took the events.
+        connection, not allowed any more. `timeout` and `connection` leave open whether TikTok took
+        the events.
         """
         token = self._tokens.current(request.event_source, request.event_source_id)
         if token is None:
@@ -154,16 +161,20 @@ class Client:
         """Where it sends to; never a token."""
         return f"<Client {self._endpoint} {self._tokens!r}>"
 
+    async def _begin(
+        self,
+        _session: aiohttp.ClientSession,
+        context: Any,
+        _params: aiohttp.TraceRequestHeadersSentParams,
+    ) -> None:
+        """Called by aiohttp when a connection stands, right before it writes the headers."""
+        if not self._may_send():
+            raise PermissionError("membership of the group is not proven any more")
+        progress: Progress = context.trace_request_ctx
+        progress.began = True
+
     def _failed(self, failure: Failure, detail: str) -> Answer:
         skipped = self._log_limit.skipped(failure, time.monotonic())
         if skipped is not None:
             logger.warning("TikTok: %s, %s", failure, detail, extra={"skipped_lines": skipped})
         return Answer(None, b"", None, failure)
-
-
-async def _note_beginning(
-    _session: aiohttp.ClientSession, context: Any, _params: aiohttp.TraceRequestHeadersSentParams
-) -> None:
-    """Called by aiohttp when a connection stands, right before it writes the headers."""
-    progress: Progress = context.trace_request_ctx
-    progress.began = True

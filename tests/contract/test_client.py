@@ -235,6 +235,18 @@ async def test_without_a_token_nothing_is_sent(emulator: Running, tmp_path: Path
         assert (await tiktok.send(request())).status == 200
 
 
+async def test_what_may_not_go_any_more_is_not_written(emulator: Running) -> None:
+    """Asked last of all, when the connection stands: the process may have stood still till then."""
+    may = [False, True]
+    sender = Client(emulator.url, 5.0, tokens_of(), 4, lambda: may.pop(0))
+    try:
+        assert await sender.send(request()) == NOT_SENT
+        assert emulator.truth.summary()["requests"] == 0
+        assert (await sender.send(request())).status == 200
+    finally:
+        await sender.close()
+
+
 async def test_a_connection_is_used_again_and_no_more_are_opened_than_allowed() -> None:
     """Keep-alive spares the handshake; the limit holds whatever the engine starts."""
     peers: list[object] = []
