@@ -172,11 +172,18 @@ class App:
                     pipeline.topic_grown(topic, partitions)
                 await source.start()
                 stack.push_async_callback(source.stop, config.shutdown_timeout * 0.9)
-                for work in (_sample(observer), _keep(topics, pipeline)):
-                    stack.callback(asyncio.create_task(work).cancel)
+                beside = [
+                    asyncio.create_task(work)
+                    for work in (_sample(observer), _keep(topics, pipeline))
+                ]
+                for task in beside:
+                    stack.callback(task.cancel)
                 status.not_ready = WAITING_FOR_GROUP
                 _calm_garbage_collector()
-                await asyncio.wait({stop, pipeline.failed}, return_when=asyncio.FIRST_COMPLETED)
+                ends = {stop, pipeline.failed, *beside}
+                ended, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                for defect in ended.intersection(beside):
+                    defect.result()  # they end by that alone
             status.not_ready = "stopping"
             logger.info("stopping", extra={"settling": engine.in_flight.events})
         if pipeline.failed.done():

@@ -102,7 +102,7 @@ class Commits:
         Membership is to be proven at `prove_at`.
         """
         if self._asked_at is not None:
-            return self._asked_at + self._answer_within
+            return max(self._next_at, self._asked_at + self._answer_within)
         if any(p.progressed and p.may_commit and not p.draining for p in partitions):
             return self._next_at
         return max(self._next_at, prove_at)

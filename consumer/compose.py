@@ -174,6 +174,7 @@ def engine(
                 config.limits.max_in_flight_events,
                 config.limits.max_in_flight_bytes,
                 tail_after=config.retry.max,
+                oldest=config.longest_max_age,
             ),
             len(targets),
             handles,

@@ -9,7 +9,7 @@ accepted. Rejected and suppressed events leave no mark, so a corrected replay is
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,25 +17,6 @@ if TYPE_CHECKING:
     from consumer.event import Item, Mapped
 
 KEY_BYTES = 16
-
-
-class Store(Protocol):
-    """The accepted keys of one partition, on this machine.
-
-    Any method may raise `StoreError`; the partition then stops until the store answers again.
-    """
-
-    def accepted_at(self, keys: Sequence[bytes]) -> list[int | None]:
-        """When each key was accepted, in milliseconds since the epoch; None where it was not."""
-
-    def mark(self, marks: Sequence[tuple[bytes, int]]) -> None:
-        """Writes keys with their times of acceptance, all of them or none."""
-
-    def entries(self) -> int:
-        """About how many keys the store holds."""
-
-    def close(self) -> None:
-        """Gives the directory up, so that another owner can open it."""
 
 
 class Keys:

@@ -168,6 +168,7 @@ class Engine:
         partition = self.partitions.get(change.tp)
         if partition is not None:
             partition.position = max(partition.position, change.position)
+            partition.start_unknown = False
             for reason in list(partition.holds):
                 partition.release(reason, _POSITION)
             if change.hold is not None:
@@ -224,6 +225,10 @@ class Engine:
         if owner is not None:
             _release(owner.state, STORE_FAILED, handle)
         return self._after(now)
+
+    def wants(self, handle: int) -> bool:
+        """Whether the answer to a question about a partition's memory is still waited for."""
+        return self._memory.waited_for(handle) is not None
 
     def store_opened(self, handle: int, reached: Reached | None, now: Instant) -> list[Action]:
         """A local store is open; it has reached this place of the state topic, if any."""
@@ -387,6 +392,8 @@ class Engine:
             self._actions += parking.poll(
                 now, self.delivery.queues, self._settlement.in_flight, self.in_flight
             )
+        else:
+            parking.watch_crowd()
         if parking.returned:
             returned, parking.returned = parking.returned, []
             self._arrivals.again(returned, now)
@@ -394,8 +401,6 @@ class Engine:
             parked, parking.parked = parking.parked, []
             for item in parked:
                 item.owner.settle(item.record.offset)
-                if item.first_unknown_ms is not None:
-                    item.owner.state.attempts[item.key] = item.first_unknown_ms
             unsent = [item for item in parked if item.announced and item.first_unknown_ms is None]
             self._memory.refused(unsent, now)
             self.in_flight.remove(len(parked), sum(len(i.record.value or b"") for i in parked))

@@ -103,6 +103,7 @@ class LookUps:
         for item, accepted_ms in zip(items, accepted_at, strict=True):
             item.deduplicated_ns = wall_ns
             if within_window(accepted_ms, wall_ms, window_ms):
+                attempts.pop(item.key, None)
                 self._settlement.duplicate(item, now)
                 continue
             if item.record.offset < rewound_below and self._is_rewound(item, wall_ms):

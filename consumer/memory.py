@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from consumer.deliver import Announce
-    from consumer.event import Instant, Item
+    from consumer.event import Instant, Item, TopicPartition
     from consumer.messages import Action, Reached, StateChunk
     from consumer.own_topics import OwnTopics
     from consumer.source_events import AssignedPartition
@@ -46,6 +46,7 @@ class Memory:
         self._announces: dict[int, dict[int, StateLog]] = {}
         self._number_of: dict[int, int] = {}
         self._phases: dict[StateLog, Phase] = {}
+        self._reads: dict[TopicPartition, list[ReadState]] = {}  # the first of each is asked for
         self.actions: list[Action] = []
         self.effective: list[int] = []
         """Handles of our own records that have taken effect, but for announces."""
@@ -83,6 +84,9 @@ class Memory:
             for handle, waited in self._waited.items()
             if waited[0] is not log or log.wants(handle)
         }
+        self._next_reads()
+        if reads := self._reads.get(log.state_tp):
+            self.actions.append(reads[0])  # giving the partition up has ended it
         for number, handles in list(self._announces.items()):
             for handle in [handle for handle, of in handles.items() if of is log]:
                 self._announced(number, handle)
@@ -98,14 +102,16 @@ class Memory:
     def lost_store(self, log: StateLog) -> list[int]:
         """The local store is not what it was: everything is read from the state topic.
 
-        The handles that are no longer waited for come back.
+        The handles that are no longer waited for come back. Where somebody else has opened the
+        partition it stays as it is: only a proof of membership takes it over again.
         """
-        if log.phase is Phase.CLOSED:
+        if log.phase in {Phase.CLOSED, Phase.SUPERSEDED}:
             return []
         self._follow(log, log.begin())
         abandoned = [h for h, (of, _) in self._waited.items() if of is log and not log.wants(h)]
         for handle in abandoned:
             del self._waited[handle]
+        self._next_reads()
         return abandoned
 
     def proved(self, at: float) -> None:
@@ -196,6 +202,7 @@ class Memory:
         """A chunk of a state partition was read."""
         if (waited := self._waited.pop(handle, None)) is not None:
             self._follow(waited[0], waited[0].read(handle, chunk, now))
+            self._next_reads()
 
     def marked(self, handle: int, now: Instant) -> None:
         """A local store has written its marks."""
@@ -220,7 +227,10 @@ class Memory:
         for action in actions:
             if isinstance(action, Produce | OpenStore | ReadState | StoreMarks):
                 self._waited[action.handle] = log, action
-        self.actions += actions
+            if isinstance(action, ReadState):
+                self._read(action)
+            else:
+                self.actions.append(action)
         if log.done:
             done, log.done = log.done, []
             for handle in done:
@@ -235,6 +245,24 @@ class Memory:
         if log in self._phases and self._phases[log] is not log.phase:
             self._phases[log] = log.phase
             self.moved.append(log)
+
+    def _read(self, action: ReadState) -> None:
+        """One read of a partition at a time: where a source has grown, all owners read them all."""
+        reads = self._reads.setdefault(action.tp, [])
+        reads.append(action)
+        if len(reads) == 1:
+            self.actions.append(action)
+
+    def _next_reads(self) -> None:
+        """Asks for what waited for a read that is answered, or no longer of interest."""
+        for tp, reads in list(self._reads.items()):
+            wanted = [read for read in reads if self.waited_for(read.handle) is not None]
+            if not wanted:
+                del self._reads[tp]
+                continue
+            self._reads[tp] = wanted
+            if wanted[0] is not reads[0]:
+                self.actions.append(wanted[0])
 
     def _announced(self, number: int, handle: int) -> None:
         self._number_of.pop(handle, None)

@@ -56,6 +56,7 @@ class Partition:
         "position",
         "progressed",
         "retry",
+        "start_unknown",
         "state",
         "tp",
         "waiting",
@@ -88,6 +89,7 @@ class Partition:
         self.active = True
         self.draining = False
         self._is_new = False
+        self.start_unknown = False
 
     @classmethod
     def taken_over(
@@ -105,6 +107,7 @@ class Partition:
             beside.retry = partition
         state.owners.append(partition)
         partition._is_new = one.committed is None and one.hold is None
+        partition.start_unknown = one.committed is None and one.hold is not None
         return partition
 
     def __repr__(self) -> str:
@@ -170,7 +173,12 @@ class Partition:
 
     @property
     def may_commit(self) -> bool:
-        """Whether its position is settled: a group without one may have to go on elsewhere."""
+        """Whether its position is settled: a group without one may have to go on elsewhere.
+
+        Of one whose start the broker has not told the position is a guess: far below the group's.
+        """
+        if self.start_unknown:
+            return False
         return self.committed is not None or self.state.ready
 
     def to_commit(self, *, repeated: bool = False) -> CommitOffset | None:

@@ -30,7 +30,8 @@ class ParkingSettings:
 
     `park_after`: how long an event waits for a shut destination before it is parked. `tail_after`:
     how long one that was parked stays at its place at least (`retry.max`). `probes`: how many of a
-    retry partition may wait in memory.
+    retry partition may wait in memory. `oldest`: a record with an older time is not parked (the
+    largest age at which an event may go): retention goes by that time, and would delete it unread.
     """
 
     max_in_flight_events: int = 20_000
@@ -38,6 +39,7 @@ class ParkingSettings:
     park_after: float = 60.0
     tail_after: float = 60.0
     probes: int = 64
+    oldest: float = 7 * 24 * 3600.0
 
 
 class Bounds:
@@ -103,6 +105,7 @@ class Choice:
         self._beyond = situation.beyond
         self._over_events = self._over_bytes = 0
         self._waited_since_ns = situation.now.wall_ns - int(settings.park_after * 1e9)
+        self._oldest_ms = situation.now.wall_ms - int(settings.oldest * 1000)
         self._parked_since_ms = situation.now.wall_ms - int(settings.tail_after * 1000)
         before = {retry for retry in retries.values() if retry.may_hold(situation.able)}
         if not situation.crowded:
@@ -184,7 +187,7 @@ class Choice:
         owner, retry = item.owner, self.retry_of(item)
         if retry is None or not owner.active or owner.draining or retry.partition.draining:
             return False
-        if item in self._situation.kept:
+        if item in self._situation.kept or 0 <= item.record.timestamp < self._oldest_ms:
             return False
         return item.origin is None or item.origin.parked_ms <= self._parked_since_ms
 

@@ -115,7 +115,7 @@ class Parking:
         Also holds the retry partitions that are not to be read on, and releases them. While every
         destination is open it costs next to nothing.
         """
-        self._watch_crowd()
+        self.watch_crowd()
         shut = [queue for queue in queues.values() if _is_shut(queue)]
         if not shut:
             self._end_waits()
@@ -157,6 +157,8 @@ class Parking:
             self.returned.append(item)
             return None
         self.parked.append(item)
+        if item.first_unknown_ms is not None and answer.offset is not None:
+            item.owner.state.parked(item, retry.partition, answer.offset)
         if item.mapped is not None:
             self.counts[item.mapped.destination] += 1
             if answer.offset is not None:
@@ -205,7 +207,7 @@ class Parking:
         if choice.room <= 0:
             self._sweep_at = self._wake_at = self._look_at = now.mono + MORE_SECONDS
 
-    def _watch_crowd(self) -> None:
+    def watch_crowd(self) -> None:
         """At a quarter of the bound no retry partition is read on, until half of that is left."""
         most = self._bounds.most_read
         read = sum([len(partition.pending) for partition in self._retries])
@@ -298,6 +300,9 @@ class Parking:
         retry = self._retries[owner if owner.retry is None else owner.retry]
         produce = retry_record(item, next(self._handles), retry.partition.tp.topic, now)
         self._unacknowledged[produce.handle] = item, retry, produce
+        if item.first_unknown_ms is not None:
+            # Its key is free from now on: another record with it counts from the same attempt.
+            owner.state.attempts[item.key] = item.first_unknown_ms
         return produce
 
 

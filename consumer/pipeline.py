@@ -227,6 +227,8 @@ class Pipeline:
         self, partitions: list[TopicPartition]
     ) -> Mapping[TopicPartition, CommitOffset]:
         """Partitions are to be handed over; returns what to commit for them once drained."""
+        if self.failed.done():
+            return {}
         handle = next(self._handles)
         released = self._released[handle] = self._loop.create_future()
         self._drive(
@@ -312,7 +314,8 @@ class Pipeline:
             case LookUp():
                 self._look_up(action)
             case OpenStore():
-                self._open_store(action)
+                # One in a turn of the loop: each may take tens of milliseconds, and others wait.
+                self._loop.call_soon(self._drive, lambda _: self._open_store(action))
             case StoreMarks():
                 self._mark(action)
             case ReadState():
@@ -361,13 +364,15 @@ class Pipeline:
         else:
             self._actions.extend(self.engine.looked_up(action.handle, found, self._now()))
 
-    def _open_store(self, action: OpenStore) -> None:
+    def _open_store(self, action: OpenStore) -> Sequence[Action]:
+        if not self.engine.wants(action.handle):
+            return ()
         try:
             reached = self._stores.open(action.tp, action.state_bound_to)
         except StoreError as error:
             self._store_failed(action, error)
-        else:
-            self._actions.extend(self.engine.store_opened(action.handle, reached, self._now()))
+            return ()
+        return self.engine.store_opened(action.handle, reached, self._now())
 
     def _mark(self, action: StoreMarks) -> None:
         try:
@@ -427,6 +432,9 @@ class Pipeline:
     def _fail(self, error: BaseException) -> None:
         if not self.failed.done():
             self.failed.set_exception(error)
+        for released in self._released.values():
+            if not released.done():
+                released.set_result({})  # nothing settles any more: a drain would wait in vain
 
     async def close(self) -> None:
         """Ends what is still in the air. To be called when all partitions are handed over."""

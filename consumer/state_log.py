@@ -149,6 +149,7 @@ class StateLog:
         self._first = 0
         self._target = 0
         self._unclosed: set[bytes] = set()
+        self._before: dict[bytes, set[bytes]] = {}  # who was unclosed when a member opened
         self._opening = 0  # the handle of the `open` record that counts
         self._epoch: int | None = None
         self._progress = 0  # the handle of the record that ends the wait
@@ -156,6 +157,7 @@ class StateLog:
         self._others: deque[TopicPartition] = deque()
         self._other_next: int | None = None
         self._floor: int | None = None  # of an earlier owner, until its attempts are over
+        self._stand: dict[Partition, int] = {}  # up to where events with such attempts were parked
         self._inherited = False  # whether an earlier owner left attempts without an outcome
         self._announced: deque[_Announced] = deque()
         self._attempters: dict[bytes, bytes] = {}  # who attempted a key last: nobody else denies it
@@ -359,7 +361,12 @@ class StateLog:
 
     @property
     def must_close(self) -> bool:
-        """Whether the next owner has to be told that none of our requests is in the air."""
+        """Whether the next owner has to be told that none of our requests is in the air.
+
+        Not while an acceptance is on its way: it may follow the word, and would not be waited for.
+        """
+        if any(value.kind is Kind.ACCEPTED and value.keys for value in self._sent.values()):
+            return False
         return self.ready and self._member in self._unclosed
 
     # One after the other
@@ -411,6 +418,7 @@ class StateLog:
                 size += len(keys)
             elif kind is Kind.ATTEMPTED:
                 self._unclosed.add(self._member)
+                self._forget_settled()
                 for owner, last in self._lasts.pop(entry.handle, {}).items():
                     announced = _Announced(entry.offset, owner, last)
                     insort(self._announced, announced, key=attrgetter("offset"))
@@ -499,6 +507,8 @@ class StateLog:
     ) -> None:
         kind, member = value.kind, value.member
         if kind is Kind.ATTEMPTED:
+            # Nobody announces before the requests of those before have surely ended.
+            self._unclosed -= self._before.pop(member, set())
             self._unclosed.add(member)
             if member != self._member:
                 self._floor = offset if self._floor is None else self._floor
@@ -513,7 +523,9 @@ class StateLog:
         elif kind is Kind.GROWN:
             if now.wall_ms - value.time_ms < self._rules.window_ms:
                 self._grown = offset, value.partitions
-        elif self._epoch is not None and offset > self._epoch and member != self._member:
+        elif self._epoch is None or offset < self._epoch:
+            self._before[member] = set(self._unclosed)
+        elif member != self._member:
             self.phase, self.ready, self.wait_until = Phase.SUPERSEDED, False, math.inf
             self._epoch, self.superseded_at = None, now.mono
 
@@ -532,24 +544,47 @@ class StateLog:
         position = self._next or 0
         if self._grown is not None:
             position = min(position, self._grown[0])  # so that it is read again after a crash
-        while self._announced:
-            _, owner, last = self._announced[0]
-            if owner.active and owner.watermark <= last:
-                break
-            self._announced.popleft()
+        self._forget_settled()
         if self.ready and self._floor is not None and self._has_caught_up():
             self._floor = None
+            self._stand.clear()
         floor = position if self._floor is None else min(position, self._floor)
         if self._announced:
             floor = min(floor, self._announced[0].offset)
         return Reached(position, floor, self.settled_through, self._bound_to, tuple(self._unclosed))
 
+    def parked(self, item: Item, retry: Partition, offset: int) -> None:
+        """An event that TikTok may have stands in the retry topic: the floor waits for it there."""
+        if self._floor is not None:
+            self._stand[retry] = max(offset, self._stand.get(retry, offset))
+        for at, (begun, owner, last) in enumerate(self._announced):
+            if owner is item.owner and last >= item.record.offset:
+                there = _Announced(begun, retry, offset)
+                if at + 1 < len(self._announced) and self._announced[at + 1][:2] == there[:2]:
+                    last = max(offset, self._announced[at + 1].last)  # noqa: PLW2901  they share it
+                    self._announced[at + 1] = there._replace(last=last)
+                else:
+                    self._announced.insert(at + 1, there)
+                break
+
+    def _forget_settled(self) -> None:
+        """Announces are of no more interest when all up to the last of their events has settled."""
+        while self._announced:
+            _, owner, last = self._announced[0]
+            if owner.active and owner.watermark <= last:
+                break
+            self._announced.popleft()
+
     def _has_caught_up(self) -> bool:
         """Whether all that an earlier owner may have attempted has been read again and settled."""
+        if any(retry.active and retry.watermark <= at for retry, at in self._stand.items()):
+            return False
         if not self._inherited:
             return True
         if not self._ends:
-            if any(owner.high is None for owner in self.owners):
+            # A partition of a retry topic that was made again has a successor.
+            owners = [owner for owner in self.owners if owner.active]
+            if any(owner.high is None for owner in owners):
                 return False
-            self._ends = [(owner, owner.high or 0) for owner in self.owners]
-        return all(owner.watermark >= end for owner, end in self._ends)
+            self._ends = [(owner, owner.high or 0) for owner in owners]
+        return all(owner.watermark >= end for owner, end in self._ends if owner.active)

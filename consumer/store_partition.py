@@ -10,8 +10,9 @@ by name when it is closed: were the name its successor's, it would bring the old
 the new log.
 
 Expiry is the reader's to judge. Space is given back by RocksDB's own time-to-live, which drops
-expired marks while it merges tables: those may still be found for a while. It takes 38 bytes a key,
-while tables are merged up to three times as much.
+expired marks while it merges tables: those may still be found for a while. A key takes 38 bytes
+once merged; RocksDB lets what is not merged yet grow to twice the merged part, and needs the space
+of what it merges once more.
 
 `rm -rf` of a directory in use goes unnoticed by RocksDB until it begins the next file, which may be
 hours later: it goes on in files without a name. Reading from those is right. So writing asks first
@@ -156,7 +157,7 @@ class RocksStore:
             values.update(dict.fromkeys(split(keys), _TIME.pack(accepted_ms)))
         batch = WriteBatch(raw_mode=True)
         put = batch.put
-        for key in sorted(values):  # RocksDB sorts them in less than half of the time then
+        for key in sorted(values):  # RocksDB takes them in about 60 % of the time then
             put(key, values[key])
         put(store_position.KEY, self._position(reached, self._here))
         self._tried = reached

@@ -9,6 +9,9 @@ that was written
   process then, however that ended. After a crash of the machine nobody knows which of the files
   reached the disk, and a copy of a directory in use holds files of different times.
 
+Not noticed: in the directory of a process that was killed, one of RocksDB's log files deleted, or
+the end of its MANIFEST cut off, and nothing else. RocksDB takes both for an earlier end.
+
 The value, numbers big endian:
 
     | version 1 | state topic's binding 16 | written on 16 | next offset 8 | floor 8 |

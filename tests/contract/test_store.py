@@ -181,6 +181,18 @@ def test_a_store_wiped_while_open_is_lost_at_the_next_mark(machine: Machine) -> 
     assert stores.accepted_at(TP, [key(1), key(2), key(3)]) == [None, None, NOW]
 
 
+def test_a_new_store_that_was_wiped_stays_lost_until_it_is_opened(machine: Machine) -> None:
+    """Also before its first mark: whoever asks has to take the partition over anew."""
+    stores = machine.start()
+    stores.open(TP, HERE)
+    machine.wipe(TP)
+    for _ in range(2):
+        with pytest.raises(StoreLostError):
+            stores.mark(TP, marks([1]), reached(1))
+    assert stores.open(TP, HERE) is None
+    stores.mark(TP, marks([1]), reached(1))
+
+
 def test_until_a_wipe_is_noticed_nothing_accepted_is_unknown(machine: Machine) -> None:
     """Files that are open are read on, although they have no name any more."""
     stores = machine.start()

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.decode import UnusableSchema
 from consumer.arrivals import REGISTRY_UNAVAILABLE, SCHEMAS_MISSING
+from consumer.decode import UnusableSchema
 from consumer.event import TopicPartition
 from consumer.messages import (
     RegistryUnavailable,
