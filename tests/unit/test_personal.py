@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote, unquote
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from consumer import personal
@@ -219,6 +219,7 @@ PLACES = st.sampled_from(
 @given(EMAILS, PLACES, st.integers(0, 2))
 def test_no_drawn_e_mail_address_stays_in_an_address(email: str, place: str, times: int) -> None:
     """Wherever it stands and however often it is encoded."""
+    assume(times or "%" not in email)  # bare, it would be the code of another character
     text = email
     for _ in range(times):
         text = quote(text, safe="")
