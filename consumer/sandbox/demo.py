@@ -254,7 +254,12 @@ class _Demo:
         return produced and (status["in_flight"]["requests"] > 0 or self._producer.done)
 
     def _all_settled(self, status: Mapping[str, Any]) -> bool:
-        return self._producer.done and _settled(status) == len(self._samples)
+        """Whether nothing is left; a parked event is committed, and has its outcome later."""
+        totals = dict(status["totals"])
+        outcomes = sum(totals.values()) - totals["consumed"]
+        parked = sum(one["lag"] or 0 for one in status["retry"])
+        passed = self._producer.done and _settled(status) == len(self._samples)
+        return passed and not parked and outcomes >= totals["consumed"]
 
     async def _committed(self) -> dict[int, int]:
         held = await asyncio.to_thread(self._broker.committed, plot.GROUP, plot.TOPIC)
