@@ -3,6 +3,7 @@
 # make lint    the fast part of it: style, format, types, architecture
 # make format  put the code in order
 # make bench   what an event costs
+# make faults  every fault there is, on the real thing: about an hour, goes on where it was stopped
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -11,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench format
+.PHONY: help demo test lint bench faults format
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -35,6 +36,9 @@ format: $(VENV)/.ready-to-test
 
 bench: $(VENV)/.ready-to-test
 	$(BIN)/python -m tests.bench
+
+faults: $(VENV)/.ready-to-test
+	$(BIN)/python -m tests.faults --resume .cache/faults.jsonl
 
 # Exact versions with their hashes; the project itself as a link to this checkout, so that a change
 # is there at once whichever of the two came last.
