@@ -3,6 +3,7 @@
 # make lint    the fast part of it: style, format, types, architecture
 # make format  put the code in order
 # make bench   what an event costs
+# make simulate  10,000 schedules of faults, played to the engine under a simulated clock
 # make faults  every fault there is, on the real thing: about an hour, goes on where it was stopped
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench faults format
+.PHONY: help demo test lint bench simulate faults format
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -36,6 +37,10 @@ format: $(VENV)/.ready-to-test
 
 bench: $(VENV)/.ready-to-test
 	$(BIN)/python -m tests.bench
+
+simulate: $(VENV)/.ready-to-test
+	$(BIN)/python -m tests.simulation
+	$(BIN)/python -m tests.simulation --bugs
 
 faults: $(VENV)/.ready-to-test
 	$(BIN)/python -m tests.faults --resume .cache/faults.jsonl

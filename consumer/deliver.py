@@ -284,6 +284,10 @@ class Delivery:
         for item in items:
             if item.first_unknown_ms is not None:
                 repeats[item.unknown_cause or UNFINISHED] += 1
+                if item.unknown_cause is None:
+                    # An earlier owner's acceptance may come late: it would stand before the
+                    # record that announces the next attempt, and so be read before that.
+                    item.announced = False
             item.attempts = first if not item.attempts else _later(item.attempts, attempt)
             item.attempt_count += 1
         attempt.repeats = repeats

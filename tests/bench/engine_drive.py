@@ -100,7 +100,7 @@ class EngineDrive:
         while waiting:
             waiting += self._answers(waiting.popleft())
 
-    def _answers(self, action: Action) -> Iterable[Action]:
+    def _answers(self, action: Action) -> Iterable[Action]:  # noqa: C901, PLR0911  one case an action
         engine, telemetry, now = self._engine, self._telemetry, clock()
         match action:
             case LookUp(handle, tp, keys):

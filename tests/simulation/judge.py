@@ -1,0 +1,340 @@
+"""What must hold, checked at each step. A check that fails raises `Violation` and ends the run."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from consumer.commit_metadata import decode as decode_metadata
+from consumer.event import Outcome, Reason, TopicPartition
+from consumer.lease import lease_seconds
+from consumer.state_log import Phase, StateLog
+from tests.simulation.broker import TOPIC
+from tests.simulation.own_records import OwnRecords
+from tests.simulation.schedule import Kind
+from tests.simulation.truth import Source, Truth
+from tests.simulation.verdicts import Notes, fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from consumer.event import Attempt, Item
+    from consumer.offsets import CommitOffset, Partition
+    from consumer.source_events import AssignedPartition, PositionChange
+    from consumer.verdict import Answer
+    from tests.simulation.process import Process
+    from tests.simulation.tiktok import Call, Sent
+    from tests.simulation.world import World
+
+
+class Judge:
+    """All invariants of one run."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._setup = setup = world.setup
+        self._clock = world.clock
+        self.notes = Notes(world.clock)
+        self.truth = Truth()
+        self.own_records = OwnRecords(world, self.truth, self.notes)
+        self.repeats: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
+        self.states: set[int] = set()
+        self._lease = lease_seconds(setup.session_timeout, setup.request_timeout)
+        self._slack = setup.request_timeout + 5.0 + setup.wall_skew
+        self._settled: dict[Partition, set[int]] = {}
+        self._committed: dict[TopicPartition, CommitOffset] = {}
+        self._ready: dict[int, StateLog] = {}
+        self._phases: dict[StateLog, Phase] = {}
+        self._ever_ready: set[StateLog] = set()
+        self._taken: dict[tuple[StateLog, str], float] = {}
+
+    # Attempts
+
+    def took(self, call: Call, sent: Sent) -> None:
+        """TikTok has taken an event: the truth."""
+        taken = self.truth.accepted.setdefault(sent.event_id, [])
+        if taken:
+            self.counts["taken again"] += 1
+        taken.append(self._clock.now)
+        if self._world.telling:
+            self._world.tell(f"TikTok takes {sent.event_id} (request {call.serial})")
+        self.notes.note(1, call.serial)
+
+    def decided(self, process: Process, call: Call, handle: int) -> None:
+        """An engine says that a request is to be sent."""
+        fail, name = self.notes.fail, process.name
+        batch, _ = process.engine.delivery._in_air[handle]
+        for item in batch.items:
+            state, event_id = item.owner.state, item.event_id or ""
+            self.truth.event_of[item.key] = event_id
+            # As it was when the engine decided: what came with the same step may have ended it.
+            if Phase.READY not in {state.phase, self._phases.get(state)}:
+                fail("not the owner", f"{name} sends {event_id} while {state.phase}")
+            if self._has_read_foreign_open(state):
+                fail("superseded", f"{name} sends {event_id} and has read of another owner")
+            if not self.own_records.is_announced(state._member, item.key):
+                fail("announced", f"{name} sends {event_id} without a word in the state topic")
+            self._check_again(process, state, item)
+            call.states[state.tp.partition] = state
+        self.counts["requests"] += 1
+        self.counts["sent"] += len(batch.items)
+        self.notes.note(2, process.serial, len(batch.items), call.serial)
+
+    def began(self, process: Process, call: Call) -> None:
+        """A request goes on the wire."""
+        if self._world.telling:
+            names = ", ".join(sent.event_id for sent in call.events)
+            self._world.tell(f"{process.name} sends {names} (request {call.serial})")
+        if self._clock.now >= process.proved_at + self._lease + _ROUNDING:
+            self.notes.fail("lease", f"{process.name} sends without a proof of membership")
+        for partition, state in call.states.items():
+            if self._ready[partition] is not state:
+                detail = f"{process.name} sends events of partition {partition}"
+                self.notes.fail("old owner", f"{detail}, which has a new owner")
+
+    def _has_read_foreign_open(self, state: StateLog) -> bool:
+        read = state._next or 0
+        opens = self.truth.opens[state.tp.partition]
+        last = next(member for offset, member in reversed(opens) if offset < read)
+        return last != state._member
+
+    def _check_again(self, process: Process, state: StateLog, item: Item) -> None:
+        """An event that TikTok has, or may have, is sent again only as far as was promised."""
+        truth, setup, now = self.truth, self._setup, self._clock.now
+        fail, event_id = self.notes.fail, item.event_id or ""
+        window = setup.window - setup.wall_skew
+        if now - self._taken.get((state, event_id), -math.inf) < window:
+            fail("sent again", f"{process.name} has heard that {event_id} was accepted")
+        for partition, offset, accepted_ms, told_at in truth.known.get(event_id, ()):
+            if self._world.broker.now_ms - accepted_ms >= window * 1000:
+                continue
+            read = partition == state.tp.partition and offset < (state._next or 0)
+            if read or now - told_at > _CROSSING:
+                fail("sent again", f"{process.name} sends {event_id}, accepted at {offset}")
+            self.counts["crossed"] += 1
+        for accepted_at in truth.unknown_acceptances(event_id):
+            age = now - accepted_at
+            if setup.give_up_after + self._slack < age < setup.window - self._slack:
+                fail("given up late", f"{event_id} is sent {age:.0f} s after it was taken")
+            if item.first_unknown_ms is None and age < setup.window - self._slack:
+                fail("uncounted repeat", f"{event_id} is sent again as if for the first time")
+
+    def answered(self, process: Process, call: Call, handle: int, answer: Answer) -> None:
+        """A process has learned, or not, what became of a request."""
+        if self._world.telling:
+            said = answer.failure or answer.body.decode()
+            self._world.tell(f"{process.name} hears of request {call.serial}: {said}")
+        self.notes.note(3, process.serial, call.serial, len(answer.body))
+        if answer.body.startswith(b'{"code":0,'):
+            batch, _ = process.engine.delivery._in_air[handle]
+            for item in batch.items:
+                self._taken[item.owner.state, item.event_id or ""] = self._clock.now
+
+    def attempted(self, attempt: Attempt) -> None:
+        """An attempt is over."""
+        self.repeats.update(attempt.repeats)
+
+    # Outcomes
+
+    def settled(self, process: Process, items: Sequence[Item]) -> None:
+        """Items have their outcome."""
+        for item in items:
+            self._settle(process, item)
+
+    def _settle(self, process: Process, item: Item) -> None:
+        owner, record, outcome = item.owner, item.record, item.outcome
+        before = self._settled.setdefault(owner, set())
+        if record.offset in before:
+            self.notes.fail("one outcome", f"{record!r} has two outcomes in one assignment")
+        before.add(record.offset)
+        source = self.truth.source_of(item)
+        if not self._may_end(process, item, source):
+            self.notes.fail(
+                "outcome",
+                f"{record!r}, a {source.kind} record ({source.event_id}), "
+                f"ends as {outcome} {item.reason or ''}",
+            )
+        self.counts[f"{outcome}"] += 1
+        self.notes.note(7, process.serial, source.serial, len(outcome or ""))
+        self.truth.outcomes[source.serial] = f"{outcome}"
+        if self._world.telling:
+            why = f", {item.reason}" if item.reason else ""
+            self._world.tell(f"{process.name} ends {_place(item)}: {outcome}{why}")
+        self.truth.mark_done(item)
+
+    def _may_end(self, process: Process, item: Item, source: Source) -> bool:
+        kind, reason, event_id = source.kind, item.reason, source.event_id
+        match item.outcome:
+            case Outcome.DELIVERED:
+                if item.key not in process.disk.of(item.owner.source.tp).keys:
+                    self.notes.fail("marked", f"{event_id} is delivered, and not in the store")
+                return kind in _SENDABLE and event_id in self.truth.known
+            case Outcome.DUPLICATE:
+                return kind in _EVENTS and event_id in self.truth.known
+            case Outcome.SUPPRESSED:
+                return (kind, reason) in _SUPPRESSED or (
+                    reason is Reason.REWOUND
+                    and (source.serial in self.truth.outcomes or source.serial in self.truth.parked)
+                )
+            case Outcome.DEAD_LETTERED:
+                return self._may_be_letter(item, source)
+            case _:
+                return False
+
+    def _may_be_letter(self, item: Item, source: Source) -> bool:
+        reason = item.reason
+        if reason is None or reason.value not in self.truth.letters.get(source.serial, ()):
+            self.notes.fail("dead letter", f"{item.record!r} is settled before its letter is safe")
+        if reason is not Reason.RETRIES_EXHAUSTED:
+            return (source.kind, reason) in _LETTERS
+        announced_at = self.truth.announced_at.get(item.key, math.inf)
+        waited = self._clock.now - announced_at + self._setup.wall_skew
+        self.truth.given_up[source.event_id] = self._clock.now
+        return source.kind in _EVENTS and waited >= self._setup.give_up_after
+
+    def parked(self, items: Sequence[Item]) -> None:
+        """Items stand in the retry topic."""
+        for item in items:
+            source = self.truth.source_of(item)
+            if source.serial not in self.truth.parked:
+                self.notes.fail("parked", f"{item.record!r} passes before it is in the retry topic")
+            self.counts["parked"] += 1
+            if self._world.telling:
+                self._world.tell(f"{_place(item)} is parked")
+            self.truth.mark_done(item)
+
+    # Offsets
+
+    def offsets_committed(self, offsets: Mapping[TopicPartition, CommitOffset]) -> None:
+        """The group has taken a commit."""
+        self.counts["commits"] += 1
+        for tp, commit in offsets.items():
+            before = self._committed.get(tp)
+            truncated = tp.topic == TOPIC and tp.partition in self._world.truncated
+            if before != commit and not truncated:
+                self._check_commit(tp, commit, before)
+                self._committed[tp] = commit
+                if self._world.telling:
+                    self._world.tell(f"the group has {commit.offset} of {_topic(tp)}")
+                self.notes.note(8, tp.partition, commit.offset, len(commit.metadata))
+
+    def _check_commit(
+        self, tp: TopicPartition, commit: CommitOffset, before: CommitOffset | None
+    ) -> None:
+        (offset, metadata), broker = commit, self._world.broker
+        where, through = f"{tp.topic}/{tp.partition}", self.truth.through(tp, broker)
+        if offset > through:
+            self.notes.fail("committed", f"{where}: {offset}, settled through {through}")
+        if before is not None and offset < before.offset:
+            self.notes.fail("committed back", f"{where}: {offset} after {before.offset}")
+        done, entries = self.truth.done.get(tp, ()), broker.log(tp).entries
+        for start, end in decode_metadata(metadata, offset, broker.binding(tp)):
+            for settled in range(start, end):
+                if settled in entries and settled not in done:
+                    self.notes.fail("metadata", f"{where}: {settled} is called settled")
+
+    def offsets_moved(self) -> None:
+        """Somebody has set the group's offsets, or what they mean has changed."""
+        self._committed.clear()
+
+    # A process
+
+    def assigned(self, one: AssignedPartition) -> None:
+        """A process is given a partition."""
+        self.counts["assigned"] += 1
+        self.notes.note(9, one.tp.partition, one.position)
+
+    def moved(self, change: PositionChange) -> None:
+        """A process reads a partition from elsewhere, or holds it."""
+        self.notes.note(10, change.tp.partition, change.position)
+
+    def resumed(self, process: Process, tp: TopicPartition, position: int) -> None:
+        """A process goes on reading a partition."""
+        partition = process.engine.partitions.get(tp)
+        if partition is None or partition.state in self._ever_ready:
+            return
+        if partition.state.phase is not Phase.READY:
+            self.notes.fail("read too early", f"{tp.topic}/{tp.partition} from {position}")
+
+    def look(self, process: Process) -> None:
+        """After each step of a process: bounds, and who owns what."""
+        engine, setup = process.engine, self._setup
+        pending = came_back = 0
+        coarse: list[object] = [engine.lease.holds(process.now.mono), engine._flowing]
+        for partition in engine.partitions.values():
+            count = len(partition.pending)
+            pending += count
+            if partition.beside is not None:
+                came_back += count
+                continue
+            state = partition.state
+            if self._phases.get(state) is not state.phase:
+                self._phases[state] = state.phase
+                if state.phase is Phase.READY:
+                    self._became_ready(process, state)
+            coarse += (state.phase, count.bit_length(), len(partition.holds), partition.draining)
+        if engine.in_flight.events != pending:
+            self.notes.fail(
+                "count", f"{process.name} has {pending} events, counts {engine.in_flight}"
+            )
+        most = setup.max_in_flight_events
+        if pending >= most + setup.chunk or came_back >= max(1, most // 4) + 2 * setup.chunk:
+            self.notes.fail(
+                "bound", f"{process.name} has {pending} events, {came_back} parked before"
+            )
+        for queue in engine.delivery.queues.values():
+            coarse += (queue.gates.hold.state, queue.gates.in_flight, bool(queue.retrying))
+        self.states.add(fingerprint(coarse))
+
+    def _became_ready(self, process: Process, state: StateLog) -> None:
+        partition = state.tp.partition
+        self._ready[partition] = state
+        self._ever_ready.add(state)
+        self._world.tell(f"{process.name} is ready with partition {partition}")
+        earliest = self._clock.now - self._setup.request_timeout
+        for other in self._world.processes:
+            for call in other.calls.values():
+                of = call.states.get(partition)
+                if of is None or of is state or call.ended or call.began <= earliest:
+                    continue
+                self.notes.fail(
+                    "in the air",
+                    f"{process.name} is ready with partition {partition} while a request of "
+                    f"{other.name} is in the air",
+                )
+
+    def process_ended(self, process: Process) -> None:
+        """A process is no more."""
+        self.notes.note(11, process.serial)
+
+    def finish(self) -> None:
+        """All is settled: every record has its outcome."""
+        truth = self.truth
+        for serial, source in truth.sources.items():
+            if serial not in truth.outcomes and serial not in truth.excused:
+                where = f"partition {source.partition}, offset {source.offset}"
+                self.notes.fail("lost", f"{source.event_id} ({where}) has no outcome")
+
+
+_ROUNDING = 1e-6
+_CROSSING = 1.0
+"""Seconds in which an announcement and a late acceptance may cross each other on their way."""
+
+_SENDABLE = frozenset({Kind.GOOD, Kind.STRIPPED, Kind.SCHEMA})
+_EVENTS = _SENDABLE | {Kind.BAD}
+_LETTERS = frozenset({(Kind.BAD, Reason.REJECTED), (Kind.GARBAGE, Reason.UNDECODABLE)})
+_SUPPRESSED = frozenset({(Kind.TOMBSTONE, Reason.TOMBSTONE), (Kind.DENIED, Reason.CONSENT)})
+
+
+def _place(item: Item) -> str:
+    """An event, and where the record of it stood."""
+    record = item.record
+    name = item.event_id or "a record"
+    where = "" if record.topic == TOPIC else " of the retry topic"
+    return f"{name} ({record.partition}@{record.offset}{where})"
+
+
+def _topic(tp: TopicPartition) -> str:
+    return f"partition {tp.partition}" + ("" if tp.topic == TOPIC else " of the retry topic")
