@@ -131,6 +131,7 @@ def engine(
             commit_interval=config.kafka.commit_interval,
             session_timeout=session_timeout,
             request_timeout=config.tiktok.timeout,
+            static_member="group.instance.id" in config.kafka.properties,
             resend_rewound=config.dedup.on_rewind == "resend",
         ),
         intake=Intake(values, Routes(list(targets), default), _mapper(config), Keys()),

@@ -248,6 +248,13 @@ class Delivery:
         self._take_out(owners)
         return taken
 
+    def announce_again(self) -> None:
+        """What waits is to be announced before its next attempt, also where it was already."""
+        for queue in self.queues.values():
+            for items in queue.waiting():
+                for item in items:
+                    item.announced = False
+
     def owners_in_air(self) -> set[Partition]:
         """The partitions whose events are in a request that waits for its answer."""
         return {item.owner for batch, _ in self._in_air.values() for item in batch.items}

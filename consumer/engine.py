@@ -27,7 +27,7 @@ from consumer.event import (
     TraceIds,
 )
 from consumer.handover import Closings, HandOver, HandOvers
-from consumer.lease import Lease, lease_seconds
+from consumer.lease import Lease, lease_seconds, takeover_seconds
 from consumer.limits import InFlight, Random, RetryPolicy
 from consumer.lookups import LookUps
 from consumer.messages import (
@@ -84,6 +84,7 @@ class EngineSettings:
     commit_interval: float = 1.0
     session_timeout: float = 45.0
     request_timeout: float = 10.0
+    static_member: bool = False
     resend_rewound: bool = False
     patience: RetryPolicy = field(default_factory=lambda: RetryPolicy(0.25, 15.0))
     """Pauses between tries of what is ours to get done: the store, dead letters."""
@@ -156,7 +157,11 @@ class Engine:
 
     def session_timeout(self, seconds: float) -> None:
         """The group's session time-out, where the broker owns it."""
-        self.lease.seconds = lease_seconds(seconds, self._settings.request_timeout)
+        settings = self._settings
+        self.lease.seconds = lease_seconds(seconds, settings.request_timeout)
+        self._memory.wait_for_takeover(
+            takeover_seconds(seconds, settings.request_timeout, static=settings.static_member)
+        )
 
     def grown(self, topic: str, partitions: int, now: Instant) -> list[Action]:
         """A source topic has more partitions than before, and the state topic as many."""
@@ -412,7 +417,12 @@ class Engine:
         """What became of a commit. An error (a rebalance, say) leaves it to the next one."""
         proved_at = self._commits.answered(results)
         if proved_at is not None:
+            lapsed = not self.lease.holds(now.mono)
             self.lease.prove(proved_at)
+            if lapsed:
+                # It may be a new membership, and what is announced another owner's by now: the
+                # next announcement reads what was written in between.
+                self.delivery.announce_again()
             self._memory.proved(proved_at)
         return self._after(now)
 

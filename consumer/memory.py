@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from consumer.messages import OpenStore, Produce, ReadState, StoreMarks
@@ -74,6 +75,10 @@ class Memory:
         self._phases[log] = Phase.CLOSED
         self._follow(log, log.begin())
         return log
+
+    def wait_for_takeover(self, seconds: float) -> None:
+        """So long the requests of an owner that vanished are waited for from now on."""
+        self._rules = replace(self._rules, takeover_wait=seconds)
 
     def let_go(self, log: StateLog) -> None:
         """The partition is no longer ours. What was accepted is still appended."""

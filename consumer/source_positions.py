@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from confluent_kafka import KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
-from consumer.commit_metadata import is_of_another_topic
+from consumer.commit_metadata import decode, is_of_another_topic
 from consumer.kafka_errors import MISSING_TOPIC_ERRORS
 from consumer.log_ends import log_ends
-from consumer.position import At, Earliest, Latest, Position, start_position
+from consumer.position import TRUNCATED, At, Earliest, Latest, Position, start_position
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -173,7 +173,10 @@ class PositionFinder:
             start = self._start if isinstance(self._start, Latest) else Earliest()
         else:
             start = At(self._at_time(tp, self._start.timestamp_ms, high, deadline))
-        return Found(start_position(offset, low, high, start), offset, metadata, high)
+        position = start_position(offset, low, high, start)
+        if offset is not None and _settled_above(high, offset, metadata, bound_to):
+            position = Position(offset, hold=TRUNCATED)
+        return Found(position, offset, metadata, high)
 
     def _watermarks(self, tp: TopicPartition, deadline: float) -> tuple[int, int]:
         return log_ends(self._consumer, tp, min(_remaining(deadline), _LOG_TIMEOUT))
@@ -185,6 +188,12 @@ class PositionFinder:
             raise KafkaException(answer.error)
         # No record is that young: begin with the next one.
         return answer.offset if answer.offset >= 0 else high
+
+
+def _settled_above(high: int, committed: int, metadata: str, bound_to: bytes | None) -> bool:
+    """Whether records above the log end were settled: it has lost some, as with a lost offset."""
+    spans = () if bound_to is None else decode(metadata, committed, bound_to)
+    return bool(spans) and spans[-1].end > high
 
 
 def _remaining(deadline: float) -> float:

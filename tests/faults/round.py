@@ -90,6 +90,7 @@ class Round:
         self._registry_url = arena.registry_url
         self._progress = progress
         self._stack = ExitStack()
+        self._interrupted = False
 
     def __enter__(self) -> Self:
         with self._stack:
@@ -122,7 +123,9 @@ class Round:
             )
         self._stack.callback(self.end_members)
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # After Ctrl-C the broker is gone as well, and so are its topics.
+        self._interrupted = kind is not None
         self._stack.close()
 
     @property
@@ -281,6 +284,8 @@ class Round:
             member.end()
 
     def _delete_topics(self) -> None:
+        if self._interrupted:
+            return
         for name in (self.topic, self.state_topic, self.retry_topic, self.letter_topic):
             with suppress(KafkaException):
                 if self.cluster.kafka.partitions(name):

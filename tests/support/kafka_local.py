@@ -150,8 +150,6 @@ class LocalKafka:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                # Ctrl-C on the terminal is the test run's: it says when and how the broker ends.
-                start_new_session=True,
             )
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, cast
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
-from consumer.commit_metadata import binding, encode
+from consumer.commit_metadata import Span, binding, encode
 from consumer.event import TopicPartition
-from consumer.position import Earliest, Latest, Position
+from consumer.position import TRUNCATED, Earliest, Latest, Position
 from consumer.source_positions import POSITION_UNKNOWN, Found, PositionFinder
 
 if TYPE_CHECKING:
@@ -98,3 +98,14 @@ def test_an_offset_in_a_topic_of_the_same_name_that_is_no_more_means_nothing() -
     today = {"t": binding("cluster", "today")}
     found = finder.find(TPS, today, time.monotonic() + 1.0)
     assert found == dict.fromkeys(TPS, Found(Position(3), None, "", 9))
+
+
+def test_a_log_that_ends_below_what_was_settled_is_truncated() -> None:
+    """Also where the committed offset is still there: its metadata tells of records above."""
+    consumer = FakeConsumer()
+    bound_to = binding("cluster", "topic")
+    for end, hold in ((9, None), (10, TRUNCATED)):
+        consumer.metadata = encode(5, [Span(7, end)], bound_to)
+        finder = PositionFinder(cast("Consumer", consumer), Latest())
+        found = finder.find(TPS[:1], {"t": bound_to}, time.monotonic() + 1.0)
+        assert found[TPS[0]].position == Position(5, hold=hold)

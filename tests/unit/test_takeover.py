@@ -7,6 +7,7 @@ from collections import Counter
 from consumer.batch import BatchLimits
 from consumer.engine import STATE_UNREAD
 from consumer.event import TopicPartition
+from consumer.lease import lease_seconds, takeover_seconds
 from consumer.limits import RetryPolicy
 from consumer.messages import Acknowledged, Pause, Resume
 from consumer.source_events import AssignedPartition
@@ -279,3 +280,31 @@ def test_a_retry_partition_without_its_source_partition_is_not_taken() -> None:
     world.own(AssignedPartition(retry, 0, None, beside=TopicPartition(TOPIC, 3)))
     assert retry not in world.engine.partitions
     assert not world.appended
+
+
+def test_after_a_lapse_what_was_announced_is_announced_again_and_meets_the_new_owner() -> None:
+    """A process that slept may prove a new membership: what it was about to send is another's."""
+    world = World(answer=lambda _request: None, max_concurrency=1, batch=BatchLimits(max_events=1))
+    world.assign(0)
+    world.produce(event("a"))
+    world.reply(TIMEOUT)
+    world.commits_wait = True
+    world.clock.advance(3600.0)
+    successor = world.successor()
+    successor.take_over(0)
+    world.commits_wait = False
+    world.waiting_commits.clear()
+    before = len(world.log)
+    world.run(60.0)
+    since = [type(action).__name__ for action in world.log[before:]]
+    read = since.index("ReadState")
+    assert "Send" not in since[:read], "it has read the other's open record before it sends"
+
+
+def test_the_wait_of_a_takeover_follows_the_groups_own_session_time_out() -> None:
+    """Where the broker owns it, it is told before the first assignment."""
+    world = World()
+    world.engine.session_timeout(6.0)
+    world.assign(0)
+    assert world.engine.lease.seconds == lease_seconds(6.0, 10.0)
+    assert world.partition().state._rules.takeover_wait == takeover_seconds(6.0, 10.0, static=False)
