@@ -23,7 +23,8 @@ demo: $(VENV)/.ready-to-run
 
 test: lint
 	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/unit
-	$(BIN)/pytest tests/contract tests/integration tests/system
+	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/contract
+	$(BIN)/pytest tests/integration tests/system
 
 lint: $(VENV)/.ready-to-test
 	$(BIN)/ruff check .

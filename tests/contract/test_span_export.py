@@ -26,7 +26,6 @@ from consumer.event import (
 )
 from consumer.export import ExportThread
 from consumer.metrics import Metrics
-from consumer.offsets import Partition
 from consumer.otlp_http import wire_of_sdk
 from consumer.sdk_spans import SdkExport
 from consumer.span_writer import SpanWriter
@@ -34,6 +33,7 @@ from consumer.spans import endpoint
 from consumer.telemetry import Telemetry
 from consumer.tracing import NO_TRACE
 from tests.support.otlp import Answer, OtlpReceiver
+from tests.support.state_world import ready_partition
 
 DESTINATION = Destination(EventSource.WEB, "C9ABC1234567890DEFGH")
 TP = TopicPartition("conversions", 0)
@@ -58,7 +58,9 @@ def telemetry() -> Telemetry:
 
 def settled(trace: TraceIds, offset: int = 7, *attempts: Attempt) -> Item:
     record = Record("conversions", 0, offset, 1_700_000_000_000, None, b"", ())
-    item = Item(record, Instant(1.0, 1_700_000_000_100_000_000), trace, Partition(TP, 0, None))
+    item = Item(
+        record, Instant(1.0, 1_700_000_000_100_000_000), trace, ready_partition(TP, 0, None)
+    )
     item.event_id, item.outcome = f"event-{offset}", Outcome.DELIVERED
     item.attempts, item.attempt_count = attempts, len(attempts)
     item.settled = Instant(2.0, 1_700_000_001_000_000_000)
