@@ -180,5 +180,7 @@ async def test_a_defect_of_the_listener_stops_the_source(cluster: Cluster, topic
         listener.refuse_records = False
         await asyncio.sleep(0.5)
         assert heard.records == []
-    # The start of a group without an offset, and nothing of the records that were refused.
-    assert cluster.committed(settings.group_id, topic) == dict.fromkeys(range(4), (0, ""))
+    # Nothing of the records that were refused; the start of a group without an offset, for the
+    # partitions whose start was found before the source stopped.
+    committed = cluster.committed(settings.group_id, topic)
+    assert set(committed.values()) <= {(0, "")}
