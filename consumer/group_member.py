@@ -223,7 +223,8 @@ class GroupMember:
     def _drained(
         self, tps: list[TopicPartition], deadline: float
     ) -> Mapping[TopicPartition, CommitOffset]:
-        answer = self._reports.drain(tps)
+        owned = self._reader.fetching.owned
+        answer = self._reports.drain([Stamped(tp, owned[tp].epoch) for tp in tps])
         while True:
             left = max(deadline - time.monotonic(), 0.0)
             concurrent.futures.wait([answer], min(left, _SERVE_EVERY))
@@ -232,9 +233,9 @@ class GroupMember:
                 return {}
             if answer.done():
                 return answer.result()
-            if left == 0.0:
+            if left == 0.0 and answer.cancel():
                 _log.warning("%d partitions did not drain in time", len(tps))
-                answer.cancel()
+                self._reports.lost(tps)
                 return {}
             self.commits.serve_now(deadline)
 

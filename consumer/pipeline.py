@@ -238,10 +238,6 @@ class Pipeline:
         )
         try:
             offsets = await released
-        except asyncio.CancelledError:
-            # The source could not wait any longer: nothing more is committed for these.
-            self.partitions_lost(partitions)
-            raise
         finally:
             del self._released[handle]
         return {tp: offset for tp, offset in offsets.items() if offset is not None}

@@ -115,7 +115,7 @@ class SourceEvents(Protocol):
 
         They are partitions of the source; each takes the one beside it along, and the answer holds
         offsets of both. No record of either comes while this runs. Past `revoke_timeout` it is
-        cancelled and nothing more is committed.
+        cancelled, nothing more is committed, and `partitions_lost` tells of them.
         """
 
     def partitions_lost(self, partitions: list[TopicPartition]) -> None:

@@ -115,10 +115,13 @@ class SourceReports:
         if records:
             self._events.records_received(records)
 
-    async def _revoke(self, tps: list[TopicPartition]) -> Mapping[TopicPartition, CommitOffset]:
-        if self.broken:
+    async def _revoke(self, orders: list[Stamped]) -> Mapping[TopicPartition, CommitOffset]:
+        # A loop that was blocked begins this after it was cancelled: what it was for is lost then,
+        # and may have come back.
+        tps = [order.tp for order in orders if self._is_current(order)]
+        if self.broken or not tps:
             return {}
-        revoked = {Stamped(tp, self._epochs[tp]) for tp in self._with_retry(tps)}
+        revoked = {self.stamped(tp) for tp in self._with_retry(tps)}
         self._draining |= revoked
         try:
             return await self._events.partitions_revoked(tps)
@@ -149,9 +152,12 @@ class SourceReports:
         """The listener owns these in this assignment, whose number orders for them carry."""
         self._post(self._take_assigned, epoch, assigned)
 
-    def drain(self, tps: list[TopicPartition]) -> Future[Mapping[TopicPartition, CommitOffset]]:
-        """The listener is to give these up; answers with what to commit before."""
-        return asyncio.run_coroutine_threadsafe(self._revoke(tps), self._loop)
+    def drain(self, orders: list[Stamped]) -> Future[Mapping[TopicPartition, CommitOffset]]:
+        """The listener is to give these up; answers with what to commit before.
+
+        Whoever cancels it reports them as lost: the listener may not even have begun.
+        """
+        return asyncio.run_coroutine_threadsafe(self._revoke(orders), self._loop)
 
     def lost(self, tps: list[TopicPartition]) -> None:
         """The listener owns these no longer."""

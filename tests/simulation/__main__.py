@@ -1,117 +1,141 @@
-"""`python -m tests.simulation`: many schedules, one of them again, or the planted bugs."""
+"""`python -m tests.simulation`: the engine in a simulated world, under many schedules of faults."""
 
 from __future__ import annotations
 
+import math
 import sys
 import time
-from collections import Counter
-from multiprocessing import Pool
+from typing import TYPE_CHECKING
 
 import click
 
+from tests.simulation import caught
+from tests.simulation.campaign import MOST_SEEDS, Figures, campaign, catch_again, hunt
 from tests.simulation.drawing import draw
-from tests.simulation.mutations import PLANTED, planted
-from tests.simulation.run import Result, run
+from tests.simulation.mutations import PLANTED
+from tests.simulation.run import run
+from tests.simulation.story import explain, tell
 
-EVERY = 5.0
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Iterable, Iterator
+
+STORIES = 3
+"""Of so many broken promises the stories are told."""
+
+EVERY = 10.0
 """Seconds between two lines about the progress."""
-
-SEEDS_FOR_A_BUG = 400
-"""Within so many schedules every planted bug must be caught."""
-
-
-def play(seed: int) -> Result:
-    """One schedule."""
-    return run(draw(seed))
-
-
-def catch(name: str) -> tuple[str, int | None, str]:
-    """The first seed that catches a planted bug, and what it says."""
-    with planted(name):
-        for seed in range(SEEDS_FOR_A_BUG):
-            try:
-                found = play(seed).violation
-            except Exception as error:  # noqa: BLE001  a broken engine may break in any way
-                return name, seed, f"{type(error).__name__}: {error}"
-            if found is not None:
-                return name, seed, str(found)
-    return name, None, ""
 
 
 @click.command()
 @click.option("--schedules", default=10_000, show_default=True, help="How many.")
-@click.option("--seconds", type=float, help="Begin no further schedule after so many seconds.")
-@click.option("--seed-base", type=int, help="The first seed; drawn from the clock if not given.")
-@click.option("--seed", type=int, help="Play this one and tell its story.")
+@click.option("--seconds", default=math.inf, help="Begin no further one after so many seconds.")
+@click.option("--seed-base", type=int, help="The first seed; by the clock if not given.")
+@click.option("--workers", default=2, show_default=True, help="Processes.")
+@click.option("--seed", type=int, help="Play this one; where a promise is broken, tell its story.")
+@click.option("--whole", is_flag=True, help="With --seed: the whole story, not made shorter.")
+@click.option("--bug", type=click.Choice(sorted(PLANTED)), help="With --seed: plant this bug.")
 @click.option("--bugs", is_flag=True, help="Plant every bug there is, and see it caught.")
-@click.option("--workers", default=2, show_default=True)
+@click.option("--hunt", "hunting", is_flag=True, help="Find a seed for every bug; keep them.")
 def main(  # noqa: PLR0917  the command's options
     schedules: int,
-    seconds: float | None,
+    seconds: float,
     seed_base: int | None,
-    seed: int | None,
-    bugs: bool,  # noqa: FBT001  a flag of the command
     workers: int,
+    seed: int | None,
+    whole: bool,  # noqa: FBT001  a flag of the command
+    bug: str | None,
+    bugs: bool,  # noqa: FBT001  a flag of the command
+    hunting: bool,  # noqa: FBT001  a flag of the command
 ) -> None:
     """Plays schedules of records, answers and faults to the engines of several processes.
 
     Example: python -m tests.simulation --schedules 500
     """
     if seed is not None:
-        sys.exit(1 if run(draw(seed), click.echo).violation else 0)
+        sys.exit(_replay(seed, bug, whole=whole))
     if bugs:
-        sys.exit(plant(workers))
-    base = int(time.time()) if seed_base is None else seed_base
-    sys.exit(simulate(range(base, base + schedules), seconds, workers))
+        sys.exit(_plant(workers))
+    if hunting:
+        sys.exit(_hunt(workers))
+    base = int(time.time()) * 1000 if seed_base is None else seed_base
+    sys.exit(_simulate(range(base, base + schedules), seconds, workers))
 
 
-def simulate(seeds: range, seconds: float | None, workers: int) -> int:
-    """Plays many schedules; 1 where one of them broke a promise."""
+def _simulate(seeds: range, seconds: float, workers: int) -> int:
+    click.echo(f"Schedules from seed {seeds.start} on, {workers} at a time.")
     began = told = time.monotonic()
-    counts, repeats = Counter[str](), Counter[str]()
-    states: set[int] = set()
-    played = events = 0
-    broken: list[Result] = []
-    with Pool(workers) as pool:
-        for result in pool.imap_unordered(play, seeds, chunksize=4):
-            played, events = played + 1, events + result.events
-            counts += result.counts
-            repeats += result.repeats
-            states |= result.states
-            if result.violation is not None:
-                broken.append(result)
-                click.echo(f"seed {result.seed}: {result.violation}")
-            if time.monotonic() - told > EVERY:
-                told = time.monotonic()
-                click.echo(f"{told - began:6.0f} s  {played:,} schedules, {len(broken)} broken")
-            if seconds is not None and time.monotonic() - began > seconds:
-                break  # leaving the pool ends its workers
-    faults = {name: number for name, number in counts.items() if name.startswith("fault: ")}
-    click.echo(
-        f"{played:,} schedules from seed {seeds.start}: {events:,} events, "
-        f"{sum(faults.values()):,} faults, {len(states):,} distinct states, "
-        f"{time.monotonic() - began:.0f} s; {len(broken)} broken"
-    )
-    for name, number in sorted(faults.items(), key=lambda fault: -fault[1]):
-        click.echo(f"{number:10,}  {name.removeprefix('fault: ')}")
-    click.echo("Sent again, because it was not known whether TikTok had it:")
-    for name, number in repeats.most_common():
-        click.echo(f"{number:10,}  {name}")
-    for result in broken[:3]:
-        click.echo(f"Its story: python -m tests.simulation --seed {result.seed}")
-    return 1 if broken else 0
+
+    def progress(figures: Figures) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told >= EVERY:
+            told = now
+            broken = len(figures.violations)
+            click.echo(f"{now - began:6.0f} s  {figures.schedules:,} schedules, {broken} broken")
+
+    figures = campaign(seeds, seconds, workers, progress)
+    for line in _report(figures, time.monotonic() - began):
+        click.echo(line)
+    for seed in sorted(figures.violations)[:STORIES]:
+        click.echo("\n" + "\n".join(explain(draw(seed))))
+    return 1 if figures.violations else 0
 
 
-def plant(workers: int) -> int:
-    """Plants every bug; 1 where one of them is not caught."""
+def _report(figures: Figures, seconds: float) -> Iterator[str]:
+    counts, faults = figures.counts, figures.starting_with("fault")
+    outcomes = ("delivered", "duplicate", "suppressed", "dead_lettered", "parked")
+    done = ("requests", "assigned", "commits", "taken again")
+    yield f"{figures.schedules:,} schedules in {seconds:.0f} s, {len(figures.violations)} broken"
+    yield f"{figures.events:,} records: " + _listed(counts, outcomes)
+    yield f"{figures.steps:,} steps: " + _listed(counts, done)
+    yield f"{len(figures.states):,} distinct states"
+    yield f"{sum(faults.values()):,} faults:"
+    yield from _table(faults)
+    yield "of these TikTok:"
+    yield from _table(figures.starting_with("TikTok"))
+    yield "events sent again, because nobody knew whether TikTok had them:"
+    yield from _table(figures.repeats)
+    yield f"{counts['crossed']:12,}  while another's late acceptance was on its way"
+    for seed, what in sorted(figures.violations.items()):
+        yield f"BROKEN, seed {seed}: {what}"
+
+
+def _listed(counts: Counter[str], names: Iterable[str]) -> str:
+    return ", ".join(f"{counts[name]:,} {name}" for name in names)
+
+
+def _table(counts: Counter[str]) -> Iterator[str]:
+    return (f"{number:12,}  {name}" for name, number in counts.most_common())
+
+
+def _replay(seed: int, bug: str | None, *, whole: bool) -> int:
+    schedule = draw(seed)
+    for line in tell(schedule, bug) if whole else explain(schedule, bug):
+        click.echo(line)
+    return 0 if run(schedule, bug=bug).violation is None else 1
+
+
+def _plant(workers: int) -> int:
     escaped = 0
-    with Pool(workers) as pool:
-        for name, seed, said in pool.imap_unordered(catch, PLANTED):
-            escaped += seed is None
-            what = "NOT CAUGHT" if seed is None else f"seed {seed}: {said[:100]}"
-            click.echo(f"{PLANTED[name].sentence}: {what}")
+    for known, again in catch_again(caught.read(), workers):
+        escaped += not again
+        what = f"seed {known.seed}: {known.invariant}" if again else "NOT CAUGHT any more (--hunt)"
+        click.echo(f"{PLANTED[known.bug].sentence}: {what}")
     click.echo(f"{len(PLANTED)} planted bugs, {escaped} not caught")
     return 1 if escaped else 0
+
+
+def _hunt(workers: int) -> int:
+    found: list[caught.Caught] = []
+    for bug, one in hunt(PLANTED, workers):
+        if one is None:
+            click.echo(f"{PLANTED[bug].sentence}: NOT CAUGHT by {MOST_SEEDS:,} schedules")
+        else:
+            click.echo(f"{PLANTED[bug].sentence}: seed {one.seed}: {one.invariant}")
+            found.append(one)
+    caught.write(found)
+    return 0 if len(found) == len(PLANTED) else 1
 
 
 if __name__ == "__main__":

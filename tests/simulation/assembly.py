@@ -11,7 +11,7 @@ from consumer.deadletter import DeadLetters
 from consumer.dedup import Keys
 from consumer.deliver import Delivery
 from consumer.engine import Engine, EngineSettings
-from consumer.event import ConsentState, Destination, EventSource, Headers, TraceIds
+from consumer.event import ConsentState, Destination, EventSource, Headers, Mapped, TraceIds
 from consumer.identity import IdentityRules
 from consumer.intake import Intake
 from consumer.limits import RetryPolicy
@@ -25,7 +25,7 @@ from consumer.schema_wait import SchemaWaits
 from consumer.settle import Settlement
 from consumer.state_log import StateRules
 from tests.simulation.broker import OWN_TOPICS
-from tests.support.world import JsonDecoder
+from tests.support.world import START_MS, JsonDecoder, event
 
 if TYPE_CHECKING:
     import random
@@ -61,6 +61,7 @@ _MAPPER = Mapper(
     max_body_bytes=100_000,
 )
 _DESTINATIONS = tuple(Destination(EventSource.WEB, pixel) for pixel in PIXELS)
+_KEYS = Keys()
 _TRACE = TraceIds(1, 1, 0, sampled=False, trace_state="")
 
 
@@ -76,6 +77,7 @@ def build_engine(setup: Setup, process: bytes, rng: random.Random) -> Engine:
             max_in_flight_events=setup.max_in_flight_events,
             session_timeout=setup.session_timeout,
             request_timeout=setup.request_timeout,
+            static_member=setup.static_members,
         ),
         intake=Intake(values, Routes(destinations, None), _MAPPER, Keys()),
         schemas=SchemaWaits(values, unknown_after=300.0),
@@ -108,6 +110,15 @@ def build_engine(setup: Setup, process: bytes, rng: random.Random) -> Engine:
         begin_trace=_begin_trace,
         rng=rng,
     )
+
+
+def key_of(event_id: str, pixel: int) -> bytes:
+    """The key of an event of the simulation."""
+    mapped = _MAPPER.map(
+        JsonDecoder().decode(event(event_id)), _DESTINATIONS[pixel], wall_ms=START_MS
+    )
+    assert isinstance(mapped, Mapped)
+    return _KEYS.key(mapped)
 
 
 def _draw(_sampled: bool) -> TraceIds:  # noqa: FBT001  the engine's own signature

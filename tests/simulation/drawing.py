@@ -20,6 +20,7 @@ class Plot(Enum):
 
     RETURN = "somebody is cut off with answers in hand, and comes back while TikTok is down"
     THERE_AND_BACK = "a partition goes to another member and comes back while answers are awaited"
+    PARKED = "events of which nobody knows are parked, everybody crashes, and they come once more"
 
 
 class Theme(NamedTuple):
@@ -114,6 +115,7 @@ THEMES = (
         {Fault.TIKTOK: 8, Fault.CRASH: 2, Fault.SHUFFLE: 1, Fault.STOP: 1, Fault.STORE_WIPED: 1},
         _CLOSED,
         (20.0, 60.0, 150.0, 300.0),
+        Plot.PARKED,
     ),
     # A memory that is lost, damaged, slow, or full of gaps.
     Theme(
@@ -141,21 +143,23 @@ def draw(seed: int) -> Schedule:
     rng = random.Random(f"{seed}/schedule")
     theme = rng.choices(THEMES, [theme.share for theme in THEMES])[0]
     setup, small = _setup(rng)
-    seconds = rng.choice((400.0, 600.0) if small else (60.0, 120.0, 240.0))
+    seconds = rng.choice((380.0, 450.0) if small else (60.0, 120.0, 200.0))
     appends = _appends(rng, setup, seconds)
     troubles = _troubles(rng, theme, seconds)
     if theme.plot is not None:
         for _ in range(rng.randint(1, 3)):
             at = rng.choice(appends).at + rng.random()
             troubles += _PLOTS[theme.plot](rng, setup, at)
+            if theme.plot is Plot.PARKED:
+                appends += _once_more(setup, appends, at)
     troubles.sort(key=lambda trouble: trouble.at)
-    return Schedule(seed, setup, appends, tuple(troubles), seconds)
+    return Schedule(seed, setup, tuple(sorted(appends)), tuple(troubles), seconds)
 
 
 def _setup(rng: random.Random) -> tuple[Setup, bool]:
     """A configuration, and whether its windows are so small that a run crosses them."""
     small = rng.random() < 0.4
-    quick = rng.random() < 0.5
+    quick = rng.random() < (0.2 if small else 0.6)  # short sessions are proven often
     setup = Setup(
         processes=rng.randint(1, 3),
         partitions=rng.randint(1, 4),
@@ -169,7 +173,7 @@ def _setup(rng: random.Random) -> tuple[Setup, bool]:
         retry_max=rng.choice((10.0, 60.0)),
         park_after=rng.choice((5.0, 60.0)),
         max_in_flight_events=rng.choice((24, 60, 200)),
-        batch_events=rng.choice((1, 4, 10, 50)),
+        batch_events=rng.choice((1, 4, 10, 10, 50)),
         concurrency=rng.choice((1, 2, 8)),
         chunk=rng.choice((4, 16)),
         names_guilty=rng.random() < 0.7,
@@ -180,13 +184,13 @@ def _setup(rng: random.Random) -> tuple[Setup, bool]:
     return setup, small
 
 
-def _appends(rng: random.Random, setup: Setup, seconds: float) -> tuple[Append, ...]:
+def _appends(rng: random.Random, setup: Setup, seconds: float) -> list[Append]:
     """Records in bursts, a third of them of events that were there before."""
     appends: list[Append] = []
     kinds: dict[tuple[int, int], Kind] = {}
     numbers = [0] * setup.partitions
     bursts = rng.randint(4, 20)
-    total = rng.randint(EVENTS, EVENTS + 60)
+    total = rng.randint(EVENTS, EVENTS + 30)
     for burst in range(bursts):
         at = seconds * 0.97 * burst / bursts * (0.6 + 0.4 * rng.random())
         for _ in range(-(-total // bursts)):
@@ -202,8 +206,7 @@ def _appends(rng: random.Random, setup: Setup, seconds: float) -> tuple[Append, 
                 number = numbers[partition]
                 kind = kinds[partition, number] = rng.choices(*_KINDS)[0]
             appends.append(Append(at, partition, number, kind))
-    appends.sort()
-    return tuple(appends)
+    return appends
 
 
 _KINDS = (
@@ -271,4 +274,31 @@ def _there_and_back(rng: random.Random, setup: Setup, at: float) -> list[Trouble
     return [*slow, Trouble(at, Fault.SHUFFLE), Trouble(back, Fault.SHUFFLE)]
 
 
-_PLOTS = {Plot.RETURN: _return, Plot.THERE_AND_BACK: _there_and_back}
+def _parked(rng: random.Random, setup: Setup, at: float) -> list[Trouble]:
+    """See `Plot`."""
+    pixel = rng.randrange(setup.pixels)
+    crash = _crashes(setup, at)
+    weather = rng.choice((Weather.ACCEPT_BREAK, Weather.ACCEPT_ERROR))
+    return [
+        Trouble(at - 1.0, Fault.TIKTOK, 2.5, pixel, 1.0, weather),
+        Trouble(at + 1.5, Fault.TIKTOK, crash - at + 40.0, pixel, 1.0, Weather.HOLD_PIXEL),
+        *(Trouble(crash, Fault.CRASH) for _ in range(setup.processes)),
+    ]
+
+
+def _crashes(setup: Setup, at: float) -> float:
+    """When everybody crashes: what waited from a time on was parked."""
+    return at + setup.park_after + 8.0
+
+
+def _once_more(setup: Setup, appends: list[Append], at: float) -> list[Append]:
+    """The events of a time come once more, while nobody is there."""
+    again = _crashes(setup, at) + 1.0
+    return [one._replace(at=again) for one in appends if at - 1.0 <= one.at <= at + 1.5]
+
+
+_PLOTS = {
+    Plot.RETURN: _return,
+    Plot.THERE_AND_BACK: _there_and_back,
+    Plot.PARKED: _parked,
+}

@@ -43,6 +43,7 @@ class Judge:
         self.states: set[int] = set()
         self._lease = lease_seconds(setup.session_timeout, setup.request_timeout)
         self._slack = setup.request_timeout + 5.0 + setup.wall_skew
+        self._looks = 0
         self._settled: dict[Partition, set[int]] = {}
         self._committed: dict[TopicPartition, CommitOffset] = {}
         self._ready: dict[int, StateLog] = {}
@@ -262,7 +263,6 @@ class Judge:
         """After each step of a process: bounds, and who owns what."""
         engine, setup = process.engine, self._setup
         pending = came_back = 0
-        coarse: list[object] = [engine.lease.holds(process.now.mono), engine._flowing]
         for partition in engine.partitions.values():
             count = len(partition.pending)
             pending += count
@@ -274,7 +274,6 @@ class Judge:
                 self._phases[state] = state.phase
                 if state.phase is Phase.READY:
                     self._became_ready(process, state)
-            coarse += (state.phase, count.bit_length(), len(partition.holds), partition.draining)
         if engine.in_flight.events != pending:
             self.notes.fail(
                 "count", f"{process.name} has {pending} events, counts {engine.in_flight}"
@@ -284,6 +283,18 @@ class Judge:
             self.notes.fail(
                 "bound", f"{process.name} has {pending} events, {came_back} parked before"
             )
+        self._looks += 1
+        if self._looks % _SAMPLED == 0:
+            self._sample(process)
+
+    def _sample(self, process: Process) -> None:
+        """Which states an engine passes through, coarsely."""
+        engine = process.engine
+        coarse: list[object] = [engine.lease.holds(process.now.mono), engine._flowing]
+        for partition in engine.partitions.values():
+            if partition.beside is None:
+                count = len(partition.pending).bit_length()
+                coarse += (partition.state.phase, count, len(partition.holds), partition.draining)
         for queue in engine.delivery.queues.values():
             coarse += (queue.gates.hold.state, queue.gates.in_flight, bool(queue.retrying))
         self.states.add(fingerprint(coarse))
@@ -317,6 +328,9 @@ class Judge:
                 where = f"partition {source.partition}, offset {source.offset}"
                 self.notes.fail("lost", f"{source.event_id} ({where}) has no outcome")
 
+
+_SAMPLED = 4
+"""Every so many steps the state is noted."""
 
 _ROUNDING = 1e-6
 _CROSSING = 1.0

@@ -7,11 +7,12 @@ session that is over is noticed by itself.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from consumer.commit_metadata import is_of_another_topic
+from consumer.commit_metadata import decode, is_of_another_topic
 from consumer.event import TopicPartition
-from consumer.position import Earliest, start_position
+from consumer.position import TRUNCATED, Earliest, Position, start_position
 from consumer.source_events import AssignedPartition
 from tests.simulation.broker import RETRY, TOPIC
 from tests.simulation.committing import POSITION_UNKNOWN, Committing
@@ -160,6 +161,9 @@ class Member:
         if is_of_another_topic(metadata, bound_to):
             return AssignedPartition(tp, log.start, None, None, None, "", bound_to, beside, state)
         position = start_position(offset, log.start, log.high, Earliest())
+        spans = () if offset is None else decode(metadata, offset, bound_to)
+        if offset is not None and spans and spans[-1].end > log.high:
+            position = Position(offset, hold=TRUNCATED)  # the log has lost what was settled
         return AssignedPartition(
             tp,
             position.offset,
@@ -186,7 +190,7 @@ class Member:
                 continue
             session.reading[one.tp] = Reading(one.tp, one.position, one.hold)
             if one.hold == POSITION_UNKNOWN:
-                session.clock.after(_RECHECK, lambda tp=one.tp: self._recheck(tp, epoch))
+                session.clock.after(_RECHECK, partial(self._recheck, one.tp, epoch))
             taken.append(one)
         if taken:
             self._process.assigned(taken)

@@ -1,7 +1,7 @@
 """Bugs to plant: each breaks the engine in one small way, for as long as a run lasts.
 
 What the simulation is worth shows in that it catches every one of them. `PLANTED` says what each
-one is; the seeds that catch them are in `caught.py`.
+one is; the seeds that catch them are in `caught.txt`.
 """
 
 from __future__ import annotations
@@ -245,11 +245,8 @@ def _let_go_as_read(let_go: Original) -> Original:
     return broken
 
 
-def _unknown_unwritten(headers: Original) -> Original:
-    def broken(*place: Any, first_unknown_ms: Any, **more: Any) -> Any:  # noqa: ARG001  that is the bug
-        return headers(*place, first_unknown_ms=None, **more)
-
-    return broken
+def _parked_forgotten(_parked: Original) -> Original:
+    return lambda _log, _item, _retry, _offset: None
 
 
 PLANTED: dict[str, Bug] = {
@@ -358,6 +355,10 @@ PLANTED: dict[str, Bug] = {
     "settled_as_read": Bug(
         "a late acceptance says that all that had been read was settled",
         Engine, "_let_go", _let_go_as_read,
+    ),
+    "parked_forgotten": Bug(
+        "the attempts of a parked event are forgotten when its partition moves",
+        StateLog, "parked", _parked_forgotten,
     ),
 }  # fmt: skip
 

@@ -80,8 +80,8 @@ class OwnRecords:
                 opens = self._truth.opens.setdefault(partition, [])
                 opens.append((entry.offset, value.member))
             case Kind.ATTEMPTED:
-                keys = dict.fromkeys(split(value.keys), value.member)
-                self._truth.announced_by.update(keys)
+                announced = dict.fromkeys(split(value.keys), value.member)
+                self._truth.announced_by.update(announced)
             case Kind.ACCEPTED:
                 self._accepted(partition, entry, value)
             case Kind.REFUSED:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 from consumer.event import Instant
@@ -128,7 +129,7 @@ class Process:
         inbox.append(self._tick)
         self.rng.shuffle(inbox)
         for what in inbox:
-            self._clock.after(_WAKING * self.rng.random(), lambda what=what: self.deliver(what))
+            self._clock.after(_WAKING * self.rng.random(), partial(self.deliver, what))
         self.link.mend()
         self._timer_at = math.inf
         self.member.readings.poke()

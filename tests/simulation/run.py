@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.simulation.mutations import planted
 from tests.simulation.verdicts import Violation
 from tests.simulation.world import World
 
@@ -21,29 +22,40 @@ class Result(NamedTuple):
     violation: Violation | None
     trace: int
     events: int
+    steps: int
     counts: Counter[str]
     repeats: Counter[str]
     states: frozenset[int]
-    seconds: float
 
 
-def run(schedule: Schedule, tell: Callable[[str], None] | None = None) -> Result:
-    """Runs a schedule. `tell` takes its story, sentence by sentence."""
+def run(
+    schedule: Schedule, tell: Callable[[str], None] | None = None, *, bug: str | None = None
+) -> Result:
+    """Runs a schedule, with a bug planted or none; `tell` takes its story, sentence by sentence.
+
+    What an engine raises breaks a promise, too: it would end the process, again and again.
+    """
     world = World(schedule, tell)
     violation = None
-    try:
-        world.run()
-    except Violation as found:
-        violation = found
-        world.tell(f"VIOLATION: {found}")
+    with planted(bug):
+        try:
+            world.run()
+        except Violation as found:
+            violation = found
+        except Exception as error:  # noqa: BLE001  whatever a broken engine may raise
+            detail = f"{type(error).__name__}: {error}"
+            violation = Violation("no defect", detail, world.clock.now)
+            violation.__cause__ = error
+    if violation is not None:
+        world.tell(f"PROMISE BROKEN: {violation}")
     judge = world.judge
     return Result(
         schedule.seed,
         violation,
         judge.notes.trace,
         len(schedule.appends),
+        world.clock.events,
         judge.counts,
         judge.repeats,
         frozenset(judge.states),
-        world.clock.now,
     )

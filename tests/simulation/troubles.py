@@ -342,7 +342,7 @@ class Troubles:
             f"TikTok {trouble.weather} for {trouble.seconds:.0f} s "
             f"(pixel {pixel}, {trouble.share:.0%} of the requests)"
         )
-        self._world.judge.counts[f"fault: TikTok {trouble.weather}"] += 1
+        self._world.judge.counts[f"TikTok: {trouble.weather}"] += 1
         self._world.tiktok.change(trouble._replace(target=pixel))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from typing import TYPE_CHECKING
 
 import orjson
@@ -10,7 +11,7 @@ import orjson
 from consumer.commit_metadata import is_of_another_topic
 from consumer.event import TopicPartition
 from consumer.messages import RegistryUnavailable, SchemaFound
-from tests.simulation.assembly import PIXELS
+from tests.simulation.assembly import PIXELS, key_of
 from tests.simulation.broker import RETRY, STATE, TOPIC, Broker
 from tests.simulation.clock import Clock
 from tests.simulation.group import Coordinator
@@ -101,9 +102,9 @@ class World:
             for topic in (TOPIC, RETRY):
                 self.broker.log(TopicPartition(topic, partition))
         for append in self.schedule.appends:
-            self.clock.at(append.at, lambda append=append: self.publish(append))
+            self.clock.at(append.at, partial(self.publish, append))
         for trouble in self.schedule.troubles:
-            self.clock.at(trouble.at, lambda trouble=trouble: self.troubles.meet(trouble))
+            self.clock.at(trouble.at, partial(self.troubles.meet, trouble))
         for name in NAMES[: self.setup.processes]:
             self.start(name)
         if self.setup.window < self.schedule.seconds:
@@ -115,6 +116,7 @@ class World:
     def publish(self, append: Append) -> None:
         """A record is produced to the source; its key is its number, wherever it is copied to."""
         _, partition, number, kind = append
+        partition %= self.setup.partitions
         if partition in self.truncated:
             self._waiting.append(append)
             return
@@ -125,7 +127,9 @@ class World:
         offset = self.broker.log(tp).end
         truth.sources[serial] = Source(serial, kind, event_id, partition, offset)
         value = _value(kind, event_id, PIXELS[number % self.setup.pixels])
-        self.tell(f"{event_id} is produced ({partition}@{offset}, {kind})")
+        if self.telling:
+            self.judge.truth.event_of[key_of(event_id, number % self.setup.pixels)] = event_id
+            self.tell(f"{event_id} is produced ({partition}@{offset}, {kind})")
         self.broker.publish(tp, b"%d" % serial, value)
 
     def mended(self) -> None:

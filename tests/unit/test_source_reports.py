@@ -83,7 +83,7 @@ async def test_no_record_of_the_retry_topic_arrives_while_its_partition_drains()
     world = Reported()
     world.listener.drain_seconds = 0.01
     await turns()
-    answer = asyncio.wrap_future(world.reports.drain([SOURCE]))
+    answer = asyncio.wrap_future(world.reports.drain([Stamped(SOURCE, 1)]))
     await turns()
     world.retried(1, epoch=1)
     assert world.reports.stamped(RETRY) == Stamped(RETRY, 1), "it is committed until it is gone"
@@ -98,14 +98,32 @@ async def test_a_drain_that_was_given_up_leaves_a_partition_that_came_back_alone
     world = Reported()
     world.listener.drain_seconds = 30.0
     await turns()
-    answer = world.reports.drain([SOURCE])
+    answer = world.reports.drain([Stamped(SOURCE, 1)])
     await turns()
     answer.cancel()
+    world.reports.lost([SOURCE])
     world.assign(2)
     await turns()
     world.retried(1, epoch=2)
     assert world.offsets == [1]
+    assert world.listener.lost == [SOURCE]
     assert world.reports.stamped(SOURCE) == Stamped(SOURCE, 2)
+
+
+async def test_a_drain_that_a_blocked_loop_begins_too_late_takes_nothing() -> None:
+    """All of it was posted while the loop stood still: the partition that came back stays."""
+    world = Reported()
+    await turns()
+    answer = world.reports.drain([Stamped(SOURCE, 1)])
+    answer.cancel()
+    world.reports.lost([SOURCE])
+    world.assign(2)
+    await turns()
+    await turns()
+    world.retried(1, epoch=2)
+    assert world.offsets == [1]
+    assert world.listener.revoked == []
+    assert world.listener.owned.keys() == {SOURCE, RETRY}
 
 
 async def test_a_position_of_an_assignment_that_has_ended_does_not_arrive() -> None:
@@ -152,4 +170,4 @@ async def test_nothing_arrives_after_something_that_was_not_taken() -> None:
     await turns()
     assert (world.offsets, world.listener.highs, world.halts) == ([], {}, 1)
     assert [error.what for error in world.listener.errors] == ["the source stopped on ValueError"]
-    assert await asyncio.wrap_future(world.reports.drain([SOURCE])) == {}
+    assert await asyncio.wrap_future(world.reports.drain([Stamped(SOURCE, 1)])) == {}
