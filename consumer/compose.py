@@ -37,7 +37,7 @@ from consumer.schema_wait import SchemaWaits
 from consumer.schemas import load_schema
 from consumer.settings import DEFAULT_SESSION_TIMEOUT
 from consumer.settle import Settlement
-from consumer.state_log import StateRules
+from consumer.state_phases import StateRules
 from consumer.state_records import MEMBER_BYTES
 
 if TYPE_CHECKING:

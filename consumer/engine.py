@@ -48,7 +48,7 @@ from consumer.messages import (
 )
 from consumer.offsets import Partition
 from consumer.settle import STORE_FAILED, Settlement
-from consumer.state_log import HOLDS, Phase
+from consumer.state_phases import HOLDS, Phase
 
 if TYPE_CHECKING:
     import itertools

@@ -13,7 +13,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from consumer.messages import OpenStore, Produce, ReadState, StoreMarks
-from consumer.state_log import Phase, StateLog, StateRules
+from consumer.state_log import StateLog
+from consumer.state_phases import Phase, StateRules
 from consumer.state_records import MEMBER_BYTES, UNBOUND, Kind, StateValue, encode
 
 if TYPE_CHECKING:

@@ -17,13 +17,13 @@ from __future__ import annotations
 import math
 from bisect import insort
 from collections import deque
-from dataclasses import dataclass
-from enum import StrEnum
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from consumer.event import TopicPartition
 from consumer.messages import Marks, OpenStore, Produce, Reached, ReadState, StoreMarks
+from consumer.state_floor import Floor
+from consumer.state_phases import Phase, StateRules
 from consumer.state_records import MOST_KEYS, UNBOUND, Kind, StateValue, decode, encode, split
 
 if TYPE_CHECKING:
@@ -32,50 +32,6 @@ if TYPE_CHECKING:
     from consumer.event import Instant, Item
     from consumer.messages import Action, StateChunk
     from consumer.offsets import Partition
-
-REBUILDING = "dedup_rebuilding"
-"""Hold reason: what was accepted before is being read from the state topic."""
-
-TAKEOVER = "takeover"
-"""Hold reason: the owner before left without a word; its requests may still be in the air."""
-
-SUPERSEDED = "superseded"
-"""Hold reason: another member has opened the partition; this one must prove its membership."""
-
-
-class Phase(StrEnum):
-    """Where the memory of a partition stands."""
-
-    LOADING = "loading"
-    OPENING = "opening"
-    REBUILDING = "rebuilding"
-    TAKEOVER = "takeover"
-    READY = "ready"
-    SUPERSEDED = "superseded"
-    CLOSED = "closed"
-
-
-HOLDS = {
-    Phase.LOADING: REBUILDING,
-    Phase.OPENING: REBUILDING,
-    Phase.REBUILDING: REBUILDING,
-    Phase.TAKEOVER: TAKEOVER,
-    Phase.SUPERSEDED: SUPERSEDED,
-}
-"""For which reason a partition is held in which phase; in the others it is not."""
-
-
-@dataclass(frozen=True, slots=True)
-class StateRules:
-    """For how long things count.
-
-    `window_ms`: an acceptance that is older is forgotten. `takeover_wait`: seconds after which a
-    request of an owner that vanished has surely ended (`tiktok.timeout` and a margin).
-    """
-
-    window_ms: int = 48 * 3600 * 1000
-    takeover_wait: float = 11.0
-
 
 _EVERYTHING = 2**63 - 1
 _FACTS = frozenset({Kind.ACCEPTED, Kind.CLOSED})
@@ -87,14 +43,6 @@ class _Entry(NamedTuple):
     offset: int
     handle: int
     value: StateValue
-
-
-class _Announced(NamedTuple):
-    """An `attempted` record, and the last source offset of the events in it."""
-
-    offset: int
-    owner: Partition
-    last: int
 
 
 class StateLog:
@@ -138,7 +86,6 @@ class StateLog:
         self.learned = False
         self.done: list[int] = []
         self.owners: list[Partition] = []
-        self._ends: list[tuple[Partition, int]] = []
         self._member = member
         self._bound_to = bound_to or UNBOUND
         self._state_bound_to = state_bound_to or UNBOUND
@@ -156,10 +103,7 @@ class StateLog:
         self._grown: tuple[int, int] | None = None  # where it says so, and how many partitions
         self._others: deque[TopicPartition] = deque()
         self._other_next: int | None = None
-        self._floor: int | None = None  # of an earlier owner, until its attempts are over
-        self._stand: dict[Partition, int] = {}  # up to where events with such attempts were parked
-        self._inherited = False  # whether an earlier owner left attempts without an outcome
-        self._announced: deque[_Announced] = deque()
+        self._floor = Floor(self.owners)
         self._attempters: dict[bytes, bytes] = {}  # who attempted a key last: nobody else denies it
         self._lasts: dict[int, dict[Partition, int]] = {}
         self._sent: dict[int, StateValue] = {}
@@ -214,10 +158,9 @@ class StateLog:
             return []
         self._busy = None
         if reached is None:
-            self._next = self._floor = None
-            self._claimed = 0
+            self._read_from(None)
         else:
-            self._next = self._floor = reached.floor
+            self._read_from(reached.floor)
             self._claimed = reached.next_offset
             self._unclosed.update(reached.unclosed)
             if reached.bound_to == self._bound_to:
@@ -249,6 +192,13 @@ class StateLog:
         produce = self.append(Kind.ACCEPTED, self.settled_through, now.wall_ms)
         self._progress = produce.handle
         return [produce]
+
+    def _read_from(self, offset: int | None) -> None:
+        """What of the log comes next; None: its start, wherever that is."""
+        self._next = offset
+        self._floor.begin(offset)
+        if offset is None:
+            self._claimed = 0
 
     # Adding to it
 
@@ -293,8 +243,7 @@ class StateLog:
             self._target = offset
             if offset < max(self._next or 0, self._claimed):
                 # The log ends before what was read of it: it lost records, or is another one.
-                self._next = self._floor = None
-                self._claimed = 0
+                self._read_from(None)
         insort(self._entries, _Entry(offset, handle, value), key=attrgetter("offset"))
         return self._advance(now)
 
@@ -317,13 +266,15 @@ class StateLog:
         if self._busy.tp != self.state_tp:
             self._busy = None
             return self._read_other(chunk, now)
-        if self._next is None:
-            self._first = self._next = self._floor = chunk.log_start
         self._busy = None
-        if chunk.next_offset <= self._next and chunk.log_end <= self._entries[0].offset:
+        if self._next is None:
+            self._first = chunk.log_start
+            self._read_from(chunk.log_start)
+        read = self._next or chunk.log_start
+        if chunk.next_offset <= read and chunk.log_end <= self._entries[0].offset:
             return self._lost(chunk.log_end) + self.begin()
         marks = self._apply(chunk, now)
-        self._next = max(self._next, chunk.next_offset)
+        self._next = max(read, chunk.next_offset)
         if marks:
             return [self._store(marks)]
         return self._advance(now)
@@ -357,7 +308,7 @@ class StateLog:
         self.phase, self.ready, self.wait_until = Phase.CLOSED, False, math.inf
         self._busy = None
         self._entries, self._run = [], []
-        self._announced.clear()
+        self._floor.close()
 
     @property
     def must_close(self) -> bool:
@@ -384,7 +335,7 @@ class StateLog:
         while self._entries:
             first = self._entries[0]
             if self._next is None and first.offset == 0:
-                self._next = self._floor = 0
+                self._read_from(0)
             if self._next is None or first.offset > self._next:
                 if self._epoch is None and self.phase is Phase.OPENING:
                     self.phase = Phase.REBUILDING
@@ -418,10 +369,7 @@ class StateLog:
                 size += len(keys)
             elif kind is Kind.ATTEMPTED:
                 self._unclosed.add(self._member)
-                self._forget_settled()
-                for owner, last in self._lasts.pop(entry.handle, {}).items():
-                    announced = _Announced(entry.offset, owner, last)
-                    insort(self._announced, announced, key=attrgetter("offset"))
+                self._floor.announced(entry.offset, self._lasts.pop(entry.handle, {}))
             self.settled_through = max(self.settled_through, entry.value.settled_through)
         return run, marks
 
@@ -457,7 +405,8 @@ class StateLog:
             self.phase, self.ready = Phase.REBUILDING, False
             return
         self._grown = None
-        self._inherited |= bool(self.attempts)
+        if self.attempts:
+            self._floor.inherit()
         self.phase, self.ready = Phase.READY, True
         self.rewound_below = self.settled_through
 
@@ -511,8 +460,7 @@ class StateLog:
             self._unclosed -= self._before.pop(member, set())
             self._unclosed.add(member)
             if member != self._member:
-                self._floor = offset if self._floor is None else self._floor
-                self._ends.clear()
+                self._floor.foreign(offset)
                 times = (ms for ms in (value.time_ms, timestamp) if ms > 0)
                 since = min(times, default=now.wall_ms)
                 for key in split(value.keys):
@@ -544,47 +492,9 @@ class StateLog:
         position = self._next or 0
         if self._grown is not None:
             position = min(position, self._grown[0])  # so that it is read again after a crash
-        self._forget_settled()
-        if self.ready and self._floor is not None and self._has_caught_up():
-            self._floor = None
-            self._stand.clear()
-        floor = position if self._floor is None else min(position, self._floor)
-        if self._announced:
-            floor = min(floor, self._announced[0].offset)
+        floor = self._floor.below(position, ready=self.ready)
         return Reached(position, floor, self.settled_through, self._bound_to, tuple(self._unclosed))
 
     def parked(self, item: Item, retry: Partition, offset: int) -> None:
         """An event that TikTok may have stands in the retry topic: the floor waits for it there."""
-        if self._floor is not None:
-            self._stand[retry] = max(offset, self._stand.get(retry, offset))
-        for at, (begun, owner, last) in enumerate(self._announced):
-            if owner is item.owner and last >= item.record.offset:
-                there = _Announced(begun, retry, offset)
-                if at + 1 < len(self._announced) and self._announced[at + 1][:2] == there[:2]:
-                    last = max(offset, self._announced[at + 1].last)  # noqa: PLW2901  they share it
-                    self._announced[at + 1] = there._replace(last=last)
-                else:
-                    self._announced.insert(at + 1, there)
-                break
-
-    def _forget_settled(self) -> None:
-        """Announces are of no more interest when all up to the last of their events has settled."""
-        while self._announced:
-            _, owner, last = self._announced[0]
-            if owner.active and owner.watermark <= last:
-                break
-            self._announced.popleft()
-
-    def _has_caught_up(self) -> bool:
-        """Whether all that an earlier owner may have attempted has been read again and settled."""
-        if any(retry.active and retry.watermark <= at for retry, at in self._stand.items()):
-            return False
-        if not self._inherited:
-            return True
-        if not self._ends:
-            # A partition of a retry topic that was made again has a successor.
-            owners = [owner for owner in self.owners if owner.active]
-            if any(owner.high is None for owner in owners):
-                return False
-            self._ends = [(owner, owner.high or 0) for owner in owners]
-        return all(owner.watermark >= end for owner, end in self._ends if owner.active)
+        self._floor.parked(item, retry, offset)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from consumer.event import Instant, Outcome
 from consumer.limits import GateState
-from consumer.state_log import Phase
+from consumer.state_phases import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -23,7 +23,7 @@ from consumer.queues import DeliverySettings
 from consumer.route import Routes
 from consumer.schema_wait import SchemaWaits
 from consumer.settle import Settlement
-from consumer.state_log import StateRules
+from consumer.state_phases import StateRules
 from tests.simulation.broker import OWN_TOPICS
 from tests.support.world import START_MS, JsonDecoder, event
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from consumer.commit_metadata import decode as decode_metadata
 from consumer.event import Outcome, Reason, TopicPartition
 from consumer.lease import lease_seconds
-from consumer.state_log import Phase, StateLog
+from consumer.state_phases import Phase
 from tests.simulation.broker import TOPIC
 from tests.simulation.own_records import OwnRecords
 from tests.simulation.schedule import Kind
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from consumer.event import Attempt, Item
     from consumer.offsets import CommitOffset, Partition
     from consumer.source_events import AssignedPartition, PositionChange
+    from consumer.state_log import StateLog
     from consumer.verdict import Answer
     from tests.simulation.process import Process
     from tests.simulation.tiktok import Call, Sent

@@ -23,7 +23,8 @@ from consumer.messages import Commit
 from consumer.offsets import CommitOffset, Partition
 from consumer.parking import Parking
 from consumer.settle import Settlement
-from consumer.state_log import Phase, StateLog
+from consumer.state_log import StateLog
+from consumer.state_phases import Phase
 from consumer.state_records import Kind, decode
 
 if TYPE_CHECKING:

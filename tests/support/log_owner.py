@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from consumer.event import Item, Record, TopicPartition, TraceIds
 from consumer.messages import OpenStore, Produce, ReadState, StoreMarks
 from consumer.offsets import CommitOffset, Partition
-from consumer.state_log import Phase, StateLog, StateRules
+from consumer.state_log import StateLog
+from consumer.state_phases import Phase, StateRules
 from consumer.state_records import KEY_BYTES, MEMBER_BYTES, Kind, StateValue, decode
 from tests.support.state_world import MemoryStores, StateTopic
 from tests.support.surroundings import Clock

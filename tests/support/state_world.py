@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from consumer.messages import StateChunk, StateRecord
 from consumer.offsets import CommitOffset, Partition
-from consumer.state_log import StateLog, StateRules
+from consumer.state_log import StateLog
+from consumer.state_phases import StateRules
 from consumer.state_records import StateValue, decode, encode, split
 
 if TYPE_CHECKING:

@@ -58,7 +58,7 @@ from consumer.route import Routes
 from consumer.schema_wait import SchemaWaits
 from consumer.settle import Settlement
 from consumer.source_events import CommitResult
-from consumer.state_log import StateRules
+from consumer.state_phases import StateRules
 from tests.support.state_world import MemoryStores, StateTopic
 from tests.support.tiktok_values import START_MS, JsonDecoder, ok
 

@@ -9,7 +9,7 @@ from consumer.engine import STATE_REFUSED
 from consumer.event import Destination, EventSource, TopicPartition
 from consumer.limits import RetryPolicy
 from consumer.messages import Acknowledged, Produce, Send
-from consumer.state_log import TAKEOVER
+from consumer.state_phases import TAKEOVER
 from consumer.state_records import Kind, decode
 from tests.support.world import (
     OTHER_PIXEL,

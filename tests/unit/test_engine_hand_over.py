@@ -7,7 +7,7 @@ import pytest
 from consumer.batch import BatchLimits
 from consumer.event import Destination, EventSource, TopicPartition
 from consumer.messages import Acknowledged, Commit, Produce, Released, SchemaFound
-from consumer.state_log import TAKEOVER
+from consumer.state_phases import TAKEOVER
 from consumer.state_records import Kind
 from tests.support.world import (
     OTHER_PIXEL,

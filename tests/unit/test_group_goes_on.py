@@ -9,7 +9,7 @@ from consumer.event import TopicPartition
 from consumer.messages import Resume
 from consumer.offsets import CommitOffset
 from consumer.source_events import AssignedPartition, PositionChange
-from consumer.state_log import StateRules
+from consumer.state_phases import StateRules
 from tests.support.world import (
     BOUND_TO,
     START_MS,

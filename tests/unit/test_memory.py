@@ -12,12 +12,13 @@ from consumer.messages import OpenStore, Produce, ReadState, StoreMarks
 from consumer.offsets import Partition
 from consumer.own_topics import OwnTopics
 from consumer.source_events import AssignedPartition
-from consumer.state_log import Phase, StateLog, StateRules
+from consumer.state_phases import Phase, StateRules
 from consumer.state_records import Kind, StateValue, decode, split
 from tests.support.state_world import MemoryStores, StateTopic
 
 if TYPE_CHECKING:
     from consumer.messages import Action
+    from consumer.state_log import StateLog
 
 TOPICS = OwnTopics("group")
 NO_TRACE = TraceIds(0, 0, 0, False, "")

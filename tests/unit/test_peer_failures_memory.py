@@ -21,7 +21,7 @@ from consumer.messages import (
 from consumer.parking import RETRY_REFUSED
 from consumer.settle import LETTER_REFUSED, STORE_FAILED
 from consumer.source_events import PositionChange
-from consumer.state_log import REBUILDING, SUPERSEDED, TAKEOVER
+from consumer.state_phases import REBUILDING, SUPERSEDED, TAKEOVER
 from tests.support.world import OTHER_PIXEL, PIXEL, STATE, TIMEOUT, TOPIC, World, code, event, ok
 
 FIRST = TopicPartition(TOPIC, 0)

@@ -13,7 +13,7 @@ from consumer.limits import RetryPolicy
 from consumer.messages import Acknowledged
 from consumer.pipeline import Pipeline
 from consumer.source_events import AssignedPartition, PositionChange
-from consumer.state_log import SUPERSEDED
+from consumer.state_phases import SUPERSEDED
 from consumer.state_records import Kind, decode
 from tests.support.state_world import MemoryStores
 from tests.support.world import (
@@ -193,7 +193,7 @@ def test_announces_are_forgotten_when_all_their_events_are_refused() -> None:
         world.produce(event(f"e{number}"))
     world.run(5.0)
     assert set(world.outcomes().values()) == {"dead_lettered:rejected"}
-    assert len(world.partition().state._announced) < 20
+    assert len(world.partition().state._floor._announced) < 20
 
 
 def test_a_long_commit_interval_does_not_wake_the_engine_without_end() -> None:

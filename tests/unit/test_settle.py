@@ -10,7 +10,7 @@ from consumer.batch import BatchLimits
 from consumer.event import TopicPartition
 from consumer.messages import Acknowledged, LookUp, OpenStore, Produce
 from consumer.settle import LETTER_REFUSED, LETTER_TOO_LARGE, STORE_FAILED
-from consumer.state_log import REBUILDING
+from consumer.state_phases import REBUILDING
 from consumer.state_records import split
 from tests.support.world import STATE, TOPIC, World, code, event, ok
 

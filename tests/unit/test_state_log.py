@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from consumer.state_log import HOLDS, REBUILDING, TAKEOVER, Phase
+from consumer.state_phases import HOLDS, REBUILDING, TAKEOVER, Phase
 from consumer.state_records import Kind
 from tests.support.log_owner import RULES, SOURCE, STATE_TP, Kept, Owner, key, last_value
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from consumer.event import TopicPartition
-from consumer.state_log import Phase
+from consumer.state_phases import Phase
 from consumer.state_records import Kind
 from tests.support.log_owner import RULES, STATE_TP, Kept, key
 

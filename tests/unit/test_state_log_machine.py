@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from consumer.state_log import Phase
+from consumer.state_phases import Phase
 from consumer.state_records import Kind, decode, split
 from tests.support.log_owner import RULES, SOURCE, STATE_TP, Kept, key
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.messages import ReadState
-from consumer.state_log import HOLDS, SUPERSEDED, Phase
+from consumer.state_phases import HOLDS, SUPERSEDED, Phase
 from consumer.state_records import Kind
 from tests.support.log_owner import RULES, SOURCE, STATE_TP, Kept, Owner, key
 

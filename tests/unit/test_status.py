@@ -20,7 +20,8 @@ from consumer.observer import Observer
 from consumer.source_events import AssignedPartition
 from consumer.span_writer import SpanWriter
 from consumer.spans import endpoint
-from consumer.state_log import Phase, StateLog, StateRules
+from consumer.state_log import StateLog
+from consumer.state_phases import Phase, StateRules
 from consumer.status import MEMBERSHIP_UNPROVEN, Status
 from consumer.telemetry import Telemetry
 from consumer.tracing import Tracer

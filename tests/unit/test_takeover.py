@@ -11,7 +11,7 @@ from consumer.lease import lease_seconds, takeover_seconds
 from consumer.limits import RetryPolicy
 from consumer.messages import Acknowledged, Pause, Resume
 from consumer.source_events import AssignedPartition
-from consumer.state_log import REBUILDING, SUPERSEDED, TAKEOVER
+from consumer.state_phases import REBUILDING, SUPERSEDED, TAKEOVER
 from consumer.state_records import Kind
 from tests.support.world import (
     RETRY,
