@@ -25,6 +25,7 @@ from enum import Enum
 from errno import EAGAIN
 from hashlib import blake2b
 from pathlib import Path
+from threading import Thread
 from urllib.parse import quote
 
 from rocksdict import (
@@ -71,6 +72,8 @@ _FILTER_BITS = 10
 _TABLES_MERGED = 4
 _TABLES_SLOW, _TABLES_STOP = 1000, 2000
 _LONGEST_NAME = 120
+_SOON_CLOSED = 0.05
+"""Seconds; a database without trouble is closed in a few milliseconds."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 _MENDING = (
@@ -191,6 +194,19 @@ def close_database(database: Rdict) -> None:
     """Puts everything on the disk and gives the directory up, the latter in any case."""
     with suppress(Exception):  # it repeats the error of an earlier write
         database.close()
+
+
+def give_up(database: Rdict) -> Thread:
+    """Closes a database that failed, on a thread of its own while that takes long.
+
+    RocksDB tries for a second to recover from a full disk before it lets go, and the caller is the
+    event loop's thread. What still runs is for the caller to wait for: until then the directory is
+    in use.
+    """
+    closing = Thread(target=close_database, args=(database,), name="store-closing")
+    closing.start()
+    closing.join(_SOON_CLOSED)
+    return closing
 
 
 def wipe(path: Path) -> None:

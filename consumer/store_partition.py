@@ -37,6 +37,7 @@ from consumer.store_database import (
     advice,
     close_database,
     databases,
+    give_up,
     lock_file,
     new_path,
     open_database,
@@ -49,6 +50,7 @@ from consumer.store_position import CLEAN, Position, Standing
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+    from threading import Thread
 
     from consumer.event import TopicPartition
     from consumer.messages import Marks, Reached
@@ -80,6 +82,7 @@ class RocksStore:
         self._ttl_seconds = ttl_seconds
         self._boot = boot
         self._database: Rdict | None = None
+        self._closing: Thread | None = None
         self._path = directory
         self._lock_file: tuple[int, int] | None = None
         self._here = b""
@@ -116,6 +119,7 @@ class RocksStore:
         if self._closed:
             raise StoreError(self._tp, "was closed: the partition is no longer ours")
         self._release()
+        self._wait_for_closing()
         self._lost = "was not opened"
         self._state_bound_to = state_bound_to
         try:
@@ -250,6 +254,7 @@ class RocksStore:
             raise StoreError(self._tp, "was closed: the partition is no longer ours")
         if self._lost is not None:
             raise StoreLostError(self._tp, f"{self._path} {self._lost}")
+        self._wait_for_closing()
         try:
             database, _, reached = self._look_into(self._path)
         except Exception as error:
@@ -264,9 +269,11 @@ class RocksStore:
 
     def _failure(self, error: Exception) -> StoreError:
         """The error to raise; the database is given up until the next call."""
-        self._release()
         kind = Trouble.DAMAGED if isinstance(error, struct.error) else trouble(error)
         if kind is Trouble.PASSING:
+            database, self._database = self._database, None
+            if database is not None:
+                self._closing = give_up(database)
             return StoreError(self._tp, advice(error, self._path))
         if kind is Trouble.DAMAGED:
             self._damaged = self._path
@@ -281,6 +288,12 @@ class RocksStore:
         database, self._database = self._database, None
         if database is not None:
             close_database(database)
+
+    def _wait_for_closing(self) -> None:
+        """Refuses while a database of this directory is still being closed."""
+        if self._closing is not None and self._closing.is_alive():
+            raise StoreError(self._tp, f"{self._path} is being closed after an error")
+        self._closing = None
 
     def _is_in_place(self) -> bool:
         return self._lock_file is not None and lock_file(self._path) == self._lock_file

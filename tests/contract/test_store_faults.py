@@ -10,6 +10,7 @@ import os
 import resource
 import shutil
 import signal
+import threading
 import time
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -126,7 +127,14 @@ def _fill_the_disk(directory: Path, connection: Connection) -> None:
     except StoreError as error:
         errors += not isinstance(error, StoreLostError)
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    fill(stores, range(number, number + 1))
+    while True:
+        try:
+            fill(stores, range(number, number + 1))
+        except StoreError as error:
+            errors += "is being closed" not in str(error)
+            time.sleep(0.05)
+        else:
+            break
     found = stores.accepted_at(TP, [key(n) for n in range((number + 2) * EACH)])
     connection.send((errors, number, found))
 
@@ -142,6 +150,42 @@ def test_a_full_disk_fails_marks_until_there_is_space_and_keeps_the_others(tmp_p
     process.join()
     assert errors == 2
     assert found == [*[NOW] * (number + 1) * EACH, *[None] * EACH]
+
+
+class _SlowToClose:
+    """A database on a full disk: nothing can be written, and it lets go only when told to."""
+
+    def __init__(self, database: Any) -> None:
+        self._database = database
+        self.let_go = threading.Event()
+
+    def write(self, _batch: object) -> None:
+        raise OSError("IO error: No space left on device")
+
+    def close(self) -> None:
+        self.let_go.wait()
+        self._database.close()
+
+
+def test_nobody_waits_for_a_database_that_is_slow_to_let_go_of_a_full_disk(
+    start: Callable[[], Stores],
+) -> None:
+    """RocksDB takes a second for it, and the caller is the thread that reads TikTok's answers."""
+    stores = start()
+    stores.open(TP, HERE)
+    fill(stores, range(1))
+    store: Any = stores._stores[TP]
+    slow = store._database = _SlowToClose(store._database)
+    with pytest.raises(StoreError, match="make space"):
+        fill(stores, range(1, 2))
+    for ask in (missing, lambda stores, _: stores.open(TP, HERE)):
+        with pytest.raises(StoreError, match="is being closed") as caught:
+            ask(stores, 1)
+        assert not isinstance(caught.value, StoreLostError)
+    slow.let_go.set()
+    store._closing.join()
+    assert stores.open(TP, HERE) == reached(0)
+    assert missing(stores, 1) == []
 
 
 def test_a_write_that_failed_and_is_there_all_the_same_loses_nothing(
