@@ -12,6 +12,7 @@ import asyncio
 import io
 import logging
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -23,7 +24,7 @@ from consumer.outbound import describe, proxy_for, read_at_most
 from consumer.verdict import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from consumer.deliver import Request
     from consumer.tokens import Tokens
@@ -44,6 +45,12 @@ WHOLE_BYTES = 1024 * 1024
 """Bodies up to this size are handed to the transport in one piece; larger ones in chunks, between
 which others get their turn on the loop."""
 
+LATE_SECONDS = 0.05
+"""A time-out that comes later than this found the loop busy with something else."""
+
+READING_SECONDS = 0.25
+"""For answers that arrived while the loop was busy: they are read before a time-out counts."""
+
 
 def envelope(request: Request) -> bytes:
     """The body of a request: the events' own bytes, joined into TikTok's JSON object."""
@@ -57,6 +64,31 @@ def envelope(request: Request) -> bytes:
         parts += (b',"test_event_code":', orjson.dumps(request.test_event_code))
     parts += (b',"data":[', b",".join(request.events), b"]}")
     return b"".join(parts)
+
+
+@asynccontextmanager
+async def time_limit(seconds: float) -> AsyncIterator[None]:
+    """Ends its block after so many seconds as `asyncio.timeout` does, but not unread.
+
+    Where the loop stood still (a stalled disk, a starved machine), the answer may have been there
+    in time, and a time-out would make its events unknown and send them again.
+
+    Raises:
+        TimeoutError: the time is over.
+    """
+    loop = asyncio.get_running_loop()
+    due = loop.time() + seconds
+
+    def over() -> None:
+        now = loop.time()
+        limit.reschedule(now + READING_SECONDS if now - due > LATE_SECONDS else now)
+
+    async with asyncio.timeout(None) as limit:
+        timer = loop.call_at(due, over)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
 class Progress:
@@ -131,7 +163,7 @@ class Client:
         progress = Progress()
         try:
             async with (
-                asyncio.timeout(self._timeout),
+                time_limit(self._timeout),
                 self._session.post(
                     self._endpoint,
                     data=body if len(body) <= WHOLE_BYTES else io.BytesIO(body),

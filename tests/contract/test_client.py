@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import time
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from consumer.sandbox.tiktok import Access, EmulatorSettings
 from consumer.secret import SecretSource
 from consumer.tokens import Tokens
 from consumer.verdict import Answer
+from tests.support.sandbox_threads import LoopThread
 from tests.support.tls import server_context
 
 if TYPE_CHECKING:
@@ -316,6 +318,18 @@ async def test_of_an_endless_answer_only_the_beginning_is_read() -> None:
         for _ in range(2):
             read = await tiktok.send(request())
             assert (read.status, len(read.body)) == (502, ANSWER_BYTES)
+
+
+async def test_an_answer_that_came_while_the_loop_stood_still_is_read() -> None:
+    """A stalled disk may hold the loop for longer than the time-out: the answer was there."""
+    settings = EmulatorSettings(scenario=Scenario(latency_ms=150))
+    with LoopThread() as aside, aside.entered(serve(settings)) as emulator:
+        async with client(emulator.url, patience=0.5) as opened:
+            sending = asyncio.create_task(opened.send(request()))
+            while not emulator.truth.events_received:  # noqa: ASYNC110  it lives in another thread
+                await asyncio.sleep(0.01)
+            time.sleep(1.0)  # noqa: ASYNC251  the loop must stand still
+            assert (await sending).status == 200
 
 
 async def test_an_answer_that_drips_ends_with_the_time_out() -> None:
