@@ -3,6 +3,9 @@
 It owns nothing any more, whatever it thinks, until it has taken a partition over again. Only what
 it was sending at the very moment when it was stopped goes out with its first breath: no check can
 stand between the last check and the kernel.
+
+Where nobody else has taken anything over meanwhile, it may not have lost anything: the broker ends
+sessions by its own clock, and may have stood still, too.
 """
 
 from __future__ import annotations
@@ -64,14 +67,19 @@ def _long_stops(evidence: Evidence) -> Iterator[Incident]:
 
 
 def _after_waking(evidence: Evidence, stop: Incident) -> Iterator[int]:
-    """The requests of the stopped process between its waking up and its next take-over."""
+    """The requests of the stopped process between its waking up and its next take-over.
+
+    None where no other process has taken anything over while it stood still.
+    """
     process = _process_of(evidence, stop)
     if process is None:
         return
-    opens = (o for owners in evidence.history.opens.values() for o in owners)
+    opens = [o for owners in evidence.history.opens.values() for o in owners]
     again = min(
         (o.at for o in opens if o.process == process and o.at > stop.ended), default=float("inf")
     )
+    if not any(o.process != process and stop.began < o.at <= stop.ended for o in opens):
+        return
     lived_until = min(
         (
             incident.began

@@ -193,12 +193,23 @@ def test_a_process_that_wakes_up_may_not_send_before_it_owns_something(
     """A request between waking up and the next take-over is found."""
     forged.happened(IncidentKind.STOP, "first", NOW + 100, NOW + 110)
     forged.evidence.app_of_key = {forged.evidence.keys[forged.an_event]: "first"}
+    forged.take_over(b"second", 1500, NOW + 107)
     forged.take_over(b"first", 2000, NOW + 112)
     assert settle(forged).findings == []
     forged.request("first", NOW + 113)
     assert settle(forged).findings == []
     forged.request("first", NOW + 111)
     assert len(settle(forged).findings) == 1
+
+
+def test_a_process_that_nobody_has_replaced_meanwhile_may_go_on(forged: ForgedRound) -> None:
+    """A broker that stood still, too, has not ended its session: it proves itself, and sends."""
+    forged.happened(IncidentKind.STOP, "first", NOW + 100, NOW + 110)
+    forged.evidence.app_of_key = {forged.evidence.keys[forged.an_event]: "first"}
+    forged.request("first", NOW + 111)
+    forged.take_over(b"second", 1500, NOW + 130)
+    forged.request("first", NOW + 131)
+    assert settle(forged).findings == []
 
 
 def test_one_request_can_be_in_the_act_of_being_sent_when_a_process_is_stopped(
