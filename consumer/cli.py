@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from consumer import __version__
-from consumer.errors import ConfigError, TikTokEventsError
+from consumer.errors import ConfigError, InputError, TikTokEventsError
 
 if TYPE_CHECKING:
     from consumer.config import Config
@@ -41,6 +41,9 @@ class Commands(click.Group):
             for problem in error.problems:
                 click.echo(str(problem), err=True)
             ctx.exit(USAGE)
+        except InputError as error:
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(USAGE)
         except TikTokEventsError as error:
             click.echo(f"Error: {error}", err=True)
             ctx.exit(FAILED)
@@ -59,6 +62,8 @@ _config_file = click.option(
     help="Configuration file.",
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for other programs.")
+_event_file = click.argument("event_file", metavar="EVENT.json|-")
+_now = click.option("--now", is_flag=True, help="Take the event as if it happened now.")
 
 
 @click.group(
@@ -84,6 +89,29 @@ def run(config_file: Path) -> None:
     from consumer import app  # noqa: PLC0415  the whole program, which --help does not need
 
     sys.exit(app.run(config))
+
+
+@main.command(
+    epilog=_example(
+        "tiktok-events preview -c tiktok-events.yaml event.json",
+        "tiktok-events preview -c tiktok-events.yaml --json - < event.json",
+    )
+)
+@_config_file
+@_json
+@_now
+@_event_file
+def preview(config_file: Path, event_file: str, *, as_json: bool, now: bool) -> None:
+    """Show the exact request that an event would become, without sending it.
+
+    EVENT.json holds one event in plain JSON, with the names of the event schema; - reads standard
+    input. Nothing is asked over the network, and no access token is needed. Exit 0 where it would
+    be sent or is suppressed on purpose, 1 where it would be a dead letter.
+    """
+    from consumer import preview_command  # noqa: PLC0415  see the module's docstring
+
+    settings = _load(config_file, references=False)
+    sys.exit(preview_command.run(settings, event_file, as_json=as_json, now=now))
 
 
 @main.command(epilog=_example("tiktok-events demo --events 5000"))

@@ -41,7 +41,7 @@ from consumer.state_log import StateRules
 from consumer.state_records import MEMBER_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from consumer.config import Config
@@ -116,8 +116,6 @@ def engine(
     Raises:
         ConfigError: a schema file cannot be used.
     """
-    by_id = {d.event_source_id: d for d in targets}
-    default = by_id.get(config.default_destination) if config.default_destination else None
     groups: dict[str, int] = {}
     rng = random.Random()  # noqa: S311  jitter, not a secret
     handles = itertools.count(1)
@@ -134,7 +132,7 @@ def engine(
             static_member="group.instance.id" in config.kafka.properties,
             resend_rewound=config.dedup.on_rewind == "resend",
         ),
-        intake=Intake(values, Routes(list(targets), default), _mapper(config), Keys()),
+        intake=Intake(values, routes(config, targets), mapper(config), Keys()),
         schemas=SchemaWaits(values, config.schema_.unknown_after),
         delivery=Delivery(
             targets,
@@ -186,7 +184,16 @@ def engine(
     )
 
 
-def _mapper(config: Config) -> Mapper:
+def routes(config: Config, targets: Iterable[Destination]) -> Routes:
+    """How events find their destination among these."""
+    known = list(targets)
+    by_id = {d.event_source_id: d for d in known}
+    default = by_id.get(config.default_destination) if config.default_destination else None
+    return Routes(known, default)
+
+
+def mapper(config: Config) -> Mapper:
+    """What makes TikTok's form of an event, or says why it is not sent."""
     consent, identity = config.consent, config.identity
     missing = ConsentState.DENIED if consent.missing == "denied" else ConsentState.GRANTED
     return Mapper(

@@ -2,6 +2,7 @@
 
     TikTokEventsError
     ├── ConfigError      the configuration is refused; holds every problem found, each with its key
+    ├── InputError       what a command was given to read is not what it takes
     ├── SecretError      a token or password cannot be read just now
     ├── StartError       the world outside is not ready: broker, topic, registry
     ├── SourceError      reading from Kafka has ended for good: fenced, not authorised, fatal
@@ -50,6 +51,20 @@ class ConfigError(TikTokEventsError):
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = problems
+
+
+class InputError(TikTokEventsError):
+    """What a command was given to read cannot be read, or is not what the command takes.
+
+    Attributes:
+        name: the file, as it was named.
+        problem: what is wrong with it and what to give instead; never quotes its content.
+    """
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name}: {problem}")
+        self.name = name
+        self.problem = problem
 
 
 class SecretError(TikTokEventsError):
