@@ -114,6 +114,49 @@ def preview(config_file: Path, event_file: str, *, as_json: bool, now: bool) -> 
     sys.exit(preview_command.run(settings, event_file, as_json=as_json, now=now))
 
 
+@main.command(
+    epilog=_example(
+        "tiktok-events send -c tiktok-events.yaml --now --test-event-code TEST12345 event.json"
+    )
+)
+@_config_file
+@_json
+@_now
+@click.option(
+    "--test-event-code",
+    metavar="CODE",
+    help="Mark the event as a test: the code from TikTok Events Manager, Test Events.",
+)
+@click.option(
+    "--live",
+    is_flag=True,
+    help="Send it without a test code: it counts as a real conversion.",
+)
+@click.option("--topic", metavar="NAME", help="Source topic, where several are configured.")
+@click.option(
+    "--register",
+    is_flag=True,
+    help="Register the event schema where the topic's own cannot carry the event.",
+)
+@click.option("--force", is_flag=True, help="Send it although it will be a dead letter.")
+@_event_file
+def send(config_file: Path, event_file: str, *, as_json: bool, **options: Any) -> None:
+    """Produce one test event to the source topic.
+
+    EVENT.json holds one event in plain JSON; - reads standard input. What will become of it is told
+    first, as preview does. The event is keyed by its event_id, and written in the configured
+    encoding. Exit 1 where it was not produced.
+
+    An event without a test code, its own or its destination's, would count as a conversion, spend
+    and train on it included. So it goes to TikTok's own endpoint with --live only.
+    """
+    from consumer import send_command  # noqa: PLC0415  see the module's docstring
+
+    settings = _load(config_file, references=False)
+    orders = send_command.Orders(**options)
+    sys.exit(send_command.run(settings, os.environ, event_file, orders, as_json=as_json))
+
+
 @main.command(epilog=_example("tiktok-events demo --events 5000"))
 @click.option(
     "--events",

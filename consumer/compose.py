@@ -82,16 +82,30 @@ def decoder(config: Config) -> Decoder:
         ConfigError: a schema file cannot be read, or not as ours.
     """
     encoding = Encoding(config.schema_.encoding)
-    files: dict[str, Path] = {}
-    if encoding is Encoding.RAW and config.schema_.file is not None:
-        files["schema.file"] = config.schema_.file
-    elif encoding is Encoding.SINGLE_OBJECT:
-        files = {f"schema.files[{n}]": path for n, path in enumerate(config.schema_.files)}
-    schemas = [_schema_file(key, path) for key, path in files.items()]
     try:
-        return Decoder(encoding, load_schema("conversion_event"), schemas)
+        return Decoder(encoding, load_schema("conversion_event"), writer_schemas(config))
     except UnusableSchema as error:
-        raise ConfigError((Problem(", ".join(files), error.detail),)) from None
+        keys = ", ".join(_writer_files(config))
+        raise ConfigError((Problem(keys, error.detail),)) from None
+
+
+def writer_schemas(config: Config) -> list[dict[str, Any]]:
+    """The schemas that the configuration says writers use, in their files.
+
+    Raises:
+        ConfigError: a file cannot be read as a schema.
+    """
+    return [_schema_file(key, path) for key, path in _writer_files(config).items()]
+
+
+def _writer_files(config: Config) -> dict[str, Path]:
+    """The files with writers' schemas, by their key."""
+    schema = config.schema_
+    if schema.encoding == "raw" and schema.file is not None:
+        return {"schema.file": schema.file}
+    if schema.encoding == "single_object":
+        return {f"schema.files[{n}]": path for n, path in enumerate(schema.files)}
+    return {}
 
 
 def _schema_file(key: str, path: Path) -> dict[str, Any]:

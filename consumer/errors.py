@@ -5,6 +5,7 @@
     ├── InputError       what a command was given to read is not what it takes
     ├── SecretError      a token or password cannot be read just now
     ├── StartError       the world outside is not ready: broker, topic, registry
+    ├── SendError        a test event was not produced
     ├── SourceError      reading from Kafka has ended for good: fenced, not authorised, fatal
     └── StoreError       the local deduplication store of a partition cannot be used
         └── StoreLostError   what it held is not all there any more
@@ -95,6 +96,20 @@ class StartError(TikTokEventsError):
         self.what = what
         self.how_to_mend = how_to_mend
         self.passing = passing
+
+
+class SendError(TikTokEventsError):
+    """An event was not produced to the source topic.
+
+    Attributes:
+        what: what happened.
+        how_to_mend: what to do about it.
+    """
+
+    def __init__(self, what: str, how_to_mend: str) -> None:
+        super().__init__(f"{what}: {how_to_mend}")
+        self.what = what
+        self.how_to_mend = how_to_mend
 
 
 class SourceError(TikTokEventsError):

@@ -31,20 +31,13 @@ def text(preview: Preview, destinations: Sequence[Destination], *, missing: str)
     return "\n".join(_lines(preview, destinations, missing))
 
 
+def summary(preview: Preview, destinations: Sequence[Destination]) -> str:
+    """What would become of the event and what is left out, without the request."""
+    return "\n".join((*_outcome(preview, destinations), *_warnings(preview)))
+
+
 def _lines(preview: Preview, destinations: Sequence[Destination], missing: str) -> Iterator[str]:
-    yield _headline(preview)
-    if preview.mapped is None:
-        for problem in preview.problems:
-            at = f"{problem.field}: " if problem.field else ""
-            yield f"  {at}{_shown(problem.detail)}"
-        if not preview.problems:
-            yield f"  {_shown(preview.detail or '')}"
-        hint = _HINTS.get(preview.reason) if preview.reason else None
-        if hint is not None:
-            known = ", ".join(f"{d.event_source} {d.event_source_id}" for d in destinations)
-            yield f"  {hint.format(destinations=known)}"
-    else:
-        yield from _test(preview.mapped)
+    yield from _outcome(preview, destinations)
     if preview.request is not None:
         request = preview.request
         yield from ("", f"{request.method} {request.url}")
@@ -52,12 +45,35 @@ def _lines(preview: Preview, destinations: Sequence[Destination], missing: str) 
         shown = orjson.dumps(orjson.loads(request.body), option=orjson.OPT_INDENT_2)
         yield from ("", *map(_shown, shown.decode().splitlines()))
     if preview.warnings:
-        yield from ("", _title("Left out, or worth a look"))
-        yield from (f"  {field}: {message}" for field, message in preview.warnings)
+        yield ""
+        yield from _warnings(preview)
     if preview.consent is not None:
         yield from ("", _title("Consent"), *_consent(preview.consent, missing))
     if preview.mapped is not None:
         yield from ("", _title("Matched by"), *_matching(preview.mapped))
+
+
+def _outcome(preview: Preview, destinations: Sequence[Destination]) -> Iterator[str]:
+    """The first line and what belongs to it."""
+    yield _headline(preview)
+    if preview.mapped is not None:
+        yield from _test(preview.mapped)
+        return
+    for problem in preview.problems:
+        at = f"{problem.field}: " if problem.field else ""
+        yield f"  {at}{_shown(problem.detail)}"
+    if not preview.problems:
+        yield f"  {_shown(preview.detail or '')}"
+    hint = _HINTS.get(preview.reason) if preview.reason else None
+    if hint is not None:
+        known = ", ".join(f"{d.event_source} {d.event_source_id}" for d in destinations)
+        yield f"  {hint.format(destinations=known)}"
+
+
+def _warnings(preview: Preview) -> Iterator[str]:
+    if preview.warnings:
+        yield _title("Left out, or worth a look")
+    yield from (f"  {field}: {message}" for field, message in preview.warnings)
 
 
 def _shown(words: str) -> str:
