@@ -27,7 +27,7 @@ from consumer.intake import Intake
 from consumer.lease import takeover_seconds
 from consumer.limits import RetryPolicy
 from consumer.memory import Memory
-from consumer.names import NEWER_EVENT_NAMES, default_event_names
+from consumer.names import default_event_names
 from consumer.park_choice import ParkingSettings
 from consumer.parking import Parking
 from consumer.payload import Mapper
@@ -51,15 +51,13 @@ if TYPE_CHECKING:
 
 def destination(settings: DestinationSettings, config: Config) -> Destination:
     """A destination as the path needs it."""
-    names = dict(default_event_names(settings.event_source))
-    if config.events.newer_names:
-        names |= NEWER_EVENT_NAMES
+    names = default_event_names(settings.event_source, newer=config.events.newer_names)
     max_age = config.events.max_age if settings.max_age is None else settings.max_age
     return Destination(
         settings.event_source,
         settings.event_source_id,
         settings.test_event_code,
-        names | dict(settings.event_names),
+        {**names, **settings.event_names},
         frozenset(settings.allow_events),
         int(max_age * 1000),
     )

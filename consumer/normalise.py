@@ -24,6 +24,9 @@ _is_language_tag = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8})*").fullmatch
 _is_zip_plus_4 = re.compile(r"[0-9]{5}-[0-9]{4}").fullmatch
 _UNITED_STATES = frozenset({"us", "usa", "unitedstates", "unitedstatesofamerica"})
 _ZIP_DIGITS = 5
+_ATT_STATUSES = frozenset(
+    {"AUTHORIZED", "DENIED", "NOT_DETERMINED", "RESTRICTED", "NOT_APPLICABLE"}
+)
 
 # First octets of IANA's special-purpose blocks and of multicast: only these need the slow check.
 _SPECIAL_OCTETS = frozenset(map(str, (0, 10, 100, 127, 169, 172, 192, 198, 203, *range(224, 256))))
@@ -107,6 +110,29 @@ def zip_code(value: str, user: dict[str, Any]) -> str | None:
         if len(code) < _ZIP_DIGITS or not code.isdecimal():
             return None
     return _digest(code) if code else None
+
+
+def idfa(value: str, _user: dict[str, Any]) -> str | None:
+    """Apple's advertising identifier: upper-cased, hashed; all zeros where tracking is refused."""
+    text = value.strip()
+    lower = text.lower()
+    if _is_digest(lower):
+        return lower
+    return _digest(text.upper()) if text.strip("0-") else None
+
+
+def gaid(value: str, _user: dict[str, Any]) -> str | None:
+    """Google's advertising id: lower-cased, hashed; all zeros where the person deleted it."""
+    text = value.strip().lower()
+    if _is_digest(text):
+        return text
+    return _digest(text) if text.strip("0-") else None
+
+
+def att_status(value: str, _user: dict[str, Any]) -> str | None:
+    """The answer to Apple's prompt, upper-cased, if TikTok knows it."""
+    text = value.strip().upper()
+    return text if text in _ATT_STATUSES else None
 
 
 def public_ip(value: str, _user: dict[str, Any]) -> str | None:
