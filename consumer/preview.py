@@ -183,5 +183,6 @@ def _dead_lettered(
         first.detail,
         destination,
         warnings,
+        consent=first.consent,
         problems=problems,
     )

@@ -9,6 +9,7 @@ import orjson
 
 from consumer.event import ConsentState, Reason
 from consumer.identity import MATCH_KEYS
+from consumer.source_rules import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -124,7 +125,7 @@ def _consent(consent: Consent, missing: str) -> Iterator[str]:
 def _matching(mapped: Mapped) -> Iterator[str]:
     """What TikTok can find the person by, and what is missing that consent did not take out."""
     taken = {path.removeprefix("user.") for path in mapped.removed}
-    missing = [key for key in MATCH_KEYS if key not in mapped.match_keys and key not in taken]
+    able = set(RULES[mapped.destination.event_source].user).difference(taken, mapped.match_keys)
     yield f"  {', '.join(mapped.match_keys) or 'nothing: TikTok can attribute it to nobody'}"
-    if missing:
-        yield f"  not in the event: {', '.join(missing)}"
+    if missing := [key for key in MATCH_KEYS if key in able]:
+        yield f"  would match better with: {', '.join(missing)}"

@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumer.decode import Decoder, Encoding
 from consumer.errors import InputError
-from consumer.event import Reason
+from consumer.event import Reason, Refused
 from consumer.event_file import parse_event, read_event_file
 from consumer.plain_json import PlainEvent, PlainForm
 from consumer.schemas import load_schema
@@ -60,6 +60,7 @@ def finite(value: Any) -> bool:
     return not isinstance(value, float) or value - value == 0
 
 
+@settings(max_examples=60, deadline=None)
 @given(any_event.filter(finite))
 def test_every_event_is_its_own_plain_form(event: dict[str, Any]) -> None:
     """Written as JSON without its nulls and read again, it is what Avro decodes."""
@@ -92,7 +93,7 @@ def test_the_first_three_fields_are_required(field: str) -> None:
     for document in ({k: v for k, v in LEAST.items() if k != field}, LEAST | {field: None}):
         found = FORM.read(document)
         assert found.event is None
-        assert found.problems == ((Reason.INVALID, "is required", field),)
+        assert found.problems == (Refused(Reason.INVALID, "is required", field),)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +196,7 @@ def test_any_other_wrong_type_is_invalid(path: str, value: Any, expected: str) -
     """With the path of the field and what belongs there; the value is not repeated."""
     found = read(**nested(path, value))
     assert found.event is None
-    assert found.problems == ((Reason.INVALID, expected, path),)
+    assert found.problems == (Refused(Reason.INVALID, expected, path),)
 
 
 def test_a_place_in_a_list_is_part_of_the_path() -> None:
