@@ -43,8 +43,10 @@ The modules in the order in which an event meets them:
     topics        the program's own topics (own_topics: names; topic_rules: settings)
 
 Around them: config (and settings, units, secret), errors, telemetry (spans, otlp, metrics, logs,
-tracing), status, admin, app (everything is built there) and cli. `sandbox` is a whole local world
-for the demo and the tests.
+tracing), status, admin, app (everything is built there) and cli. Beside the path, for one event of
+a person's: plain_json (as it is written by hand; event_file: where), preview (what would become of
+it; preview_text: in words), encode (the way back from decode) and send. `sandbox` is a whole local
+world for the demo and the tests.
 """
 
 from importlib.metadata import version
