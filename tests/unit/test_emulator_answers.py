@@ -15,10 +15,9 @@ from consumer.sandbox.faults import (
     FaultKind,
     Scenario,
     ScenarioError,
-    scenario_from_json,
-    scenario_to_json,
 )
 from consumer.sandbox.ground_truth import AcceptedEvent, EventIdentity
+from consumer.sandbox.scenario_json import scenario_from_json, scenario_to_json
 from consumer.sandbox.tiktok import Access, Ask, EmulatorSettings, TikTok
 
 if TYPE_CHECKING:
