@@ -8,7 +8,7 @@ import click
 import orjson
 
 from consumer.event import ConsentState, Reason
-from consumer.identity import MATCH_KEYS
+from consumer.identity import MATCH_KEYS, PERSONAL_FIELDS
 from consumer.source_rules import RULES
 
 if TYPE_CHECKING:
@@ -114,8 +114,8 @@ def _consent(consent: Consent, missing: str) -> Iterator[str]:
         unknown = state is ConsentState.UNKNOWN
         yield f"  {purpose}: {f'not known, read as {missing}' if unknown else state.lower()}"
     if missing == "denied" and ConsentState.UNKNOWN in consent[: len(_PURPOSES)]:
-        yield "  Events without an answer are read as denied; consent.missing: granted is the other"
-        yield "  way. Say it only where people were asked, or need not be."
+        yield "  (consent.missing: granted would read what is not known as consent: only for people"
+        yield "  who were asked before, or need not be asked.)"
     if consent.region is not None:
         yield f"  region: {_shown(consent.region)}"
     if consent.limited_data_use is not None:
@@ -123,9 +123,9 @@ def _consent(consent: Consent, missing: str) -> Iterator[str]:
 
 
 def _matching(mapped: Mapped) -> Iterator[str]:
-    """What TikTok can find the person by, and what is missing that consent did not take out."""
-    taken = {path.removeprefix("user.") for path in mapped.removed}
-    able = set(RULES[mapped.destination.event_source].user).difference(taken, mapped.match_keys)
+    """What TikTok can find the person by, and what is missing that consent allows."""
+    denied = PERSONAL_FIELDS if mapped.consent.strip_user_data else frozenset()
+    able = set(RULES[mapped.destination.event_source].user).difference(denied, mapped.match_keys)
     yield f"  {', '.join(mapped.match_keys) or 'nothing: TikTok can attribute it to nobody'}"
     if missing := [key for key in MATCH_KEYS if key in able]:
         yield f"  would match better with: {', '.join(missing)}"

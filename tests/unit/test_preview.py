@@ -249,6 +249,12 @@ def test_what_would_help_is_what_the_source_takes() -> None:
     assert shown.endswith("  would match better with: email, phone")
 
 
+def test_what_consent_forbids_is_not_asked_for() -> None:
+    """Nobody is told to add the e-mail address of a person who said no."""
+    shown = words(consent={"marketing": "GRANTED", "ad_user_data": "DENIED"})
+    assert "would match better with: ttclid, ttp, ip, user_agent, city, state, country" in shown
+
+
 def test_nothing_that_came_with_the_event_steers_the_terminal() -> None:
     """Escape sequences in names and keys are shown as what they are."""
     shown = words(event="\x1b[2J\x9b", properties={"custom": {"\x9b31m": "x"}}, **{"\x1b[1m": 1})
