@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumer.consent import ConsentRules, Decisions, OnDenied, decide, strictest
@@ -132,7 +132,8 @@ def test_limited_data_use_follows_region_and_event(
     assert decide(consent, IN_THE_US, limited_data_use=flag).limited_data_use is expected
 
 
-@given(st.lists(st.tuples(*[st.sampled_from([None, *ConsentState])] * 3), max_size=30), st.data())
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(*[st.sampled_from([None, *ConsentState])] * 3), max_size=12), st.data())
 def test_a_remembered_decision_is_the_one_that_would_be_made(
     answers: list[tuple[ConsentState | None, ...]], data: st.DataObject
 ) -> None:
