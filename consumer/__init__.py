@@ -15,7 +15,8 @@ The modules in the order in which an event meets them:
                     reader_*: their readers as generated Python)
       schema_wait   records whose schema the registry has not told yet
       route         which destination
-      payload       event to TikTok's JSON (names, properties; personal: what hides in other fields)
+      payload       event to TikTok's JSON (source_rules: what each source takes; names, sections,
+                    properties; personal: what hides in other fields)
       consent       what may be sent
       identity      who it was, normalised and hashed (normalise)
       dedup         the same event twice, on its way or accepted

@@ -209,7 +209,7 @@ class Identity:
             return _identify(plan, user, strip=strip)
         if known is None:
             known = _identify(plan, user, strip=strip)
-            if sum(len(value) for value in user.values() if value) <= _CACHED_PERSON_CHARS:
+            if sum(map(len, filter(None, user.values()))) <= _CACHED_PERSON_CHARS:
                 self._persons.put(key, known)
         return known
 
@@ -273,13 +273,19 @@ def _identify(plan: UserPlan, user: dict[str, Any], *, strip: bool) -> Identifie
                 warnings.append(warning)
             else:
                 sent[name] = usable
-    warnings += [warning for name, warning in plan.others if _is_given(user[name])]
-    return Identified(sent, removed, tuple(warnings))
+    return Identified(sent, removed, (*warnings, *_not_taken(plan, user)))
 
 
-def _is_given(value: str | list[str] | None) -> bool:
-    if not value:
-        return False
+def _not_taken(plan: UserPlan, user: dict[str, Any]) -> list[FieldWarning]:
+    warnings: list[FieldWarning] = []
+    for name, warning in plan.others:
+        value = user[name]
+        if value and _is_given(value):
+            warnings.append(warning)
+    return warnings
+
+
+def _is_given(value: str | list[str]) -> bool:
     texts = value if isinstance(value, list) else (value,)
     return any(text and not text.isspace() for text in texts)
 

@@ -107,7 +107,8 @@ class Mapper:
             # The click id is read from the address as it came.
             found = with_click_id(found, event["page"]["url"])
         user = found.user
-        warnings.extend(found.warnings)
+        if found.warnings:
+            warnings.extend(found.warnings)
         limited = consent.limited_data_use
         if limited and "ip" not in user:
             return _NO_IP._replace(consent=consent)

@@ -88,20 +88,20 @@ class _Page:
 
     def __call__(self, given: Section, warnings: Warnings) -> Section | Refused:
         """The page; what is nobody's page but a person's e-mail address is no address of a page."""
-        given_url = given["url"]
-        if not _is_said(given_url):
+        given_url, given_referrer = given["url"], given["referrer"]
+        if not given_url or given_url.isspace():
             return self._refusal
         url = without_personal(given_url)
         if url is not given_url:
-            if not _is_said(url):
+            if not url or url.isspace():
                 return self._refusal
             warnings.append(_PERSONAL_URL)
         page = {"url": url}
-        if _is_said(given_referrer := given["referrer"]):
+        if given_referrer:
             referrer = without_personal(given_referrer)
             if referrer is not given_referrer:
                 warnings.append(_PERSONAL_REFERRER)
-            if _is_said(referrer):
+            if referrer and not referrer.isspace():
                 page["referrer"] = referrer
         return page
 
