@@ -25,9 +25,9 @@ _Reader = Callable[[Section, Warnings], Section | Refused | None]
 """The decoded object to what is sent of it, None for nothing; its warnings join the list."""
 
 _REQUIRED = {
-    "page": "the address of its page",
-    "app": "the id of its app",
-    "lead": "the id of its lead",
+    "page": "the address of their page",
+    "app": "the id of their app",
+    "lead": "the id of their lead",
 }
 _IDS = frozenset({"app_id", "lead_id", "callback", "campaign_id", "ad_id", "creative_id"})
 _PERSONAL_URL = FieldWarning("page.url", "personal data was taken out of it")
@@ -73,7 +73,7 @@ def _reader(
     """A section's name, what reads it, and what becomes of an event without it."""
     refusal = None
     if rules.required is not None:
-        detail = f"events of source {source} need {_REQUIRED[name]}"
+        detail = f"{source} events need {_REQUIRED[name]}"
         refusal = Refused(Reason.INVALID, detail, f"{name}.{rules.required}")
     if name == "page" and refusal is not None:
         return name, _Page(refusal), refusal

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from consumer import compose
+from consumer.config import Config
 from consumer.event import EventSource, FieldWarning, Mapped, Reason, Refused, Suppressed
 from consumer.names import (
     APP_EVENTS,
@@ -316,6 +318,33 @@ def test_the_newer_names_are_one_setting_away(ga4: str, sent: str, source: Event
         "purchase",
         "generate_lead",
     }
+
+
+@pytest.mark.parametrize("newer", [False, True], ids=["older", "newer"])
+def test_the_configuration_gives_each_destination_its_sources_names(
+    newer: bool,  # noqa: FBT001  a column of the table
+) -> None:
+    """With the destination's own over them, and without touching another's."""
+    config = Config.model_validate(
+        {
+            "destinations": [
+                {
+                    "event_source_id": source.value,
+                    "event_source": source.value,
+                    "access_token": {"env": "TOKEN"},
+                    "event_names": {"search": "Contact"} if source is CRM else {},
+                }
+                for source in ALL
+            ],
+            "events": {"newer_names": newer},
+        }
+    )
+    names = {to.event_source: to.event_names for to in compose.destinations(config)}
+    for source in ALL:
+        own = {"search": "Contact"} if source is CRM else {}
+        assert names[source] == {**default_event_names(source, newer=newer), **own}
+    assert names[APP]["purchase"] == "Purchase"
+    assert names[WEB]["purchase"] == ("Purchase" if newer else "CompletePayment")
 
 
 def test_no_default_renames_a_tiktok_name_or_maps_to_another() -> None:
