@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _EVENT_SOURCE_ID = "C9ABC1234567890DEFGH"
-_LABEL_COLUMNS = 22
+_LABEL_COLUMNS = 26
 
 
 def settings_from_files(
@@ -147,7 +147,7 @@ def _meaning(code: str) -> str:
 
 
 def _line(label: str, count: int, note: str = "") -> str:
-    return f"{label:<{_LABEL_COLUMNS}} {count:>12,}  {note}".rstrip()
+    return f"{label:<{_LABEL_COLUMNS}} {count:>10,}  {note}".rstrip()
 
 
 def _read(path: Path, understand: Callable[[object], _T]) -> _T:

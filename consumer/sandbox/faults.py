@@ -113,6 +113,7 @@ class Scenario:
 
     Rates are requests per second; None means no limit. `app_rate` and `pixel_rate` hold for each
     app and each pixel that `app_rates` and `pixel_rates` do not name. Both limits count at once.
+    Where no tokens are listed, every request is of the app `any`.
     A limit lets through `burst_seconds` worth of requests that come together after a pause.
     `throttle_form` is how it answers; `retry_after` goes with every throttled answer as it is,
     or, with `retry_after_date`, its seconds as an HTTP date.

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import orjson
 import pytest
+from click.testing import CliRunner
 
+from consumer.cli import main
 from consumer.errors import ConfigError
 from consumer.sandbox.access import Access
 from consumer.sandbox.emulator_command import example_request, settings_from_files, summary_lines
@@ -71,6 +73,15 @@ def test_a_missing_file_is_a_sentence(tmp_path: Path) -> None:
     """The reason is the system's own."""
     with pytest.raises(ConfigError, match=r"none\.json: No such file"):
         settings_from_files(tmp_path / "none.json", None, strict=True, remember=5000)
+
+
+def test_a_wrong_file_is_wrong_usage_of_the_command(tmp_path: Path) -> None:
+    """Exit code 2 and the sentence on stderr; nothing listens."""
+    wrong = tmp_path / "scenario.json"
+    wrong.write_text('{"wrding": "none"}')
+    result = CliRunner().invoke(main, ["emulator", "--port", "0", "--scenario", str(wrong)])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "scenario.wrding: unknown key" in result.stderr
 
 
 @pytest.mark.parametrize("tokens", [None, {SECRET: Access("shop", frozenset({"C2", "C3"}))}])

@@ -134,6 +134,8 @@ def test_a_loop_of_refusals_takes_no_memory_for_ever() -> None:
     for second in range(5000):
         memory.answered(memory.begin(second), second + 0.5)
     assert len(memory._times) <= 102
+    assert len(memory._answered) == len(memory._times)
+    assert memory.answered_at(memory.begin(5000)) is None
     assert memory.answered_at(4999) == 4999.5
     assert memory.answered_at(10) is None
 
