@@ -115,6 +115,7 @@ def test_a_time_may_be_iso_8601(text: str, expected: datetime) -> None:
     assert at(found, "consent.collected_at") == int(expected.timestamp() * 1000)
 
 
+@settings(deadline=None)
 @given(st.integers(-(2**63), 2**63 - 1))
 def test_a_time_may_be_milliseconds(milliseconds: int) -> None:
     """Any that fits into Avro's long; how plausible it is, is for the mapping to say."""
@@ -136,6 +137,7 @@ def test_seconds_given_for_milliseconds_are_noticed() -> None:
     assert "seconds" in warning.message
 
 
+@settings(deadline=None)
 @given(st.integers(-(10**30), 10**30))
 def test_a_whole_number_given_for_text_becomes_that_text(number: int) -> None:
     """Ids are often written as numbers: alone, in a list, and the key itself."""
@@ -308,6 +310,7 @@ def test_a_file_that_cannot_be_read_is_a_sentence() -> None:
     assert "there/is/none.json: no such file or directory" in str(refused.value)
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
