@@ -15,7 +15,8 @@ The modules in the order in which an event meets them:
                     reader_*: their readers as generated Python)
       schema_wait   records whose schema the registry has not told yet
       route         which destination
-      payload       event to TikTok's JSON (names, properties; personal: what hides in other fields)
+      payload       event to TikTok's JSON (source_rules: what each source takes; names, sections,
+                    properties; personal: what hides in other fields)
       consent       what may be sent
       identity      who it was, normalised and hashed (normalise)
       dedup         the same event twice, on its way or accepted
@@ -48,8 +49,10 @@ The modules in the order in which an event meets them:
                   topic_checks: made, extended or judged; topic_admin: the broker's answers)
 
 Around them: config (and settings, units, secret), errors, telemetry (spans, otlp, metrics, logs,
-tracing), status, admin, app (everything is built there) and cli. `sandbox` is a whole local world
-for the demo and the tests.
+tracing), status, admin, app (everything is built there) and cli. Beside the path, for one event of
+a person's: plain_json (as it is written by hand; event_file: where), preview (what would become of
+it; preview_text: in words), encode (the way back from decode) and send. `sandbox` is a whole local
+world for the demo and the tests.
 """
 
 from importlib.metadata import version

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
     from consumer.config import Config
+    from consumer.settings import SchemaSettings
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -124,7 +125,7 @@ class App:
             config.limits.max_concurrency * len(targets),
             may_send=lambda: engine.lease.holds(clock().mono),
         )
-        registry = self._registry()
+        registry = registry_of(config.schema_, self._environ)
         drain = config.shutdown_timeout * DRAIN_SHARE
         pipeline = Pipeline(
             engine,
@@ -189,24 +190,6 @@ class App:
         if pipeline.failed.done():
             pipeline.failed.result()
 
-    def _registry(self) -> Registry:
-        schema = self._config.schema_
-        auth: BasicAuth | BearerAuth | None = None
-        given = schema.registry_auth
-        if given is not None and given.token is not None:
-            auth = BearerAuth(given.token.read(self._environ).reveal())
-        elif given is not None and given.username is not None:
-            password = given.password.read(self._environ).reveal() if given.password else ""
-            auth = BasicAuth(given.username, password)
-        context = None
-        if schema.registry_ca is not None:
-            try:
-                context = ssl.create_default_context(cafile=schema.registry_ca)
-            except (OSError, ssl.SSLError) as error:
-                problem = Problem("schema.registry_ca", f"no usable PEM file: {error}")
-                raise ConfigError((problem,)) from error
-        return Registry(schema.registry_url, auth, context, schema.registry_timeout)
-
     def _source_settings(self, drain: float) -> SourceSettings:
         kafka = self._config.kafka
         start: Earliest | Latest | StartTime
@@ -253,6 +236,31 @@ class App:
             how = "; ".join(dict.fromkeys(problem.how_to_mend for problem in problems))
             raise StartError(what, how)
         return [(topic, partitions) for topic, _, partitions in grown]
+
+
+def registry_of(schema: SchemaSettings, environ: Mapping[str, str]) -> Registry:
+    """The client of the schema registry, signed in as configured; on the running event loop.
+
+    Raises:
+        ConfigError: the file of authorities cannot be used.
+        SecretError: the password or token cannot be read.
+        StartError: the environment names a proxy that cannot be used.
+    """
+    auth: BasicAuth | BearerAuth | None = None
+    given = schema.registry_auth
+    if given is not None and given.token is not None:
+        auth = BearerAuth(given.token.read(environ).reveal())
+    elif given is not None and given.username is not None:
+        password = given.password.read(environ).reveal() if given.password else ""
+        auth = BasicAuth(given.username, password)
+    context = None
+    if schema.registry_ca is not None:
+        try:
+            context = ssl.create_default_context(cafile=schema.registry_ca)
+        except (OSError, ssl.SSLError) as error:
+            problem = Problem("schema.registry_ca", f"no usable PEM file: {error}")
+            raise ConfigError((problem,)) from error
+    return Registry(schema.registry_url, auth, context, schema.registry_timeout)
 
 
 def _share_arenas() -> None:

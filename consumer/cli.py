@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from consumer import __version__
-from consumer.errors import ConfigError, TikTokEventsError
+from consumer.errors import ConfigError, InputError, TikTokEventsError
 
 if TYPE_CHECKING:
     from consumer.config import Config
@@ -41,6 +41,9 @@ class Commands(click.Group):
             for problem in error.problems:
                 click.echo(str(problem), err=True)
             ctx.exit(USAGE)
+        except InputError as error:
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(USAGE)
         except TikTokEventsError as error:
             click.echo(f"Error: {error}", err=True)
             ctx.exit(FAILED)
@@ -59,6 +62,8 @@ _config_file = click.option(
     help="Configuration file.",
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for other programs.")
+_event_file = click.argument("event_file", metavar="EVENT.json|-")
+_now = click.option("--now", is_flag=True, help="Take the event as if it happened now.")
 
 
 @click.group(
@@ -86,6 +91,72 @@ def run(config_file: Path) -> None:
     sys.exit(app.run(config))
 
 
+@main.command(
+    epilog=_example(
+        "tiktok-events preview -c tiktok-events.yaml event.json",
+        "tiktok-events preview -c tiktok-events.yaml --json - < event.json",
+    )
+)
+@_config_file
+@_json
+@_now
+@_event_file
+def preview(config_file: Path, event_file: str, *, as_json: bool, now: bool) -> None:
+    """Show the exact request that an event would become, without sending it.
+
+    EVENT.json holds one event in plain JSON, with the names of the event schema; - reads standard
+    input. Nothing is asked over the network, and no access token is needed. Exit 0 where it would
+    be sent or is suppressed on purpose, 1 where it would be a dead letter.
+    """
+    from consumer import preview_command  # noqa: PLC0415  see the module's docstring
+
+    settings = _load(config_file, references=False)
+    sys.exit(preview_command.run(settings, event_file, as_json=as_json, now=now))
+
+
+@main.command(
+    epilog=_example(
+        "tiktok-events send -c tiktok-events.yaml --now --test-event-code TEST12345 event.json"
+    )
+)
+@_config_file
+@_json
+@_now
+@click.option(
+    "--test-event-code",
+    metavar="CODE",
+    help="Mark the event as a test: the code from TikTok Events Manager, Test Events.",
+)
+@click.option(
+    "--live",
+    is_flag=True,
+    help="Send it without a test code: it counts as a real conversion.",
+)
+@click.option("--topic", metavar="NAME", help="Source topic, where several are configured.")
+@click.option(
+    "--register",
+    is_flag=True,
+    help="Register the event schema where the topic's own cannot carry the event.",
+)
+@click.option("--force", is_flag=True, help="Send it although it will be a dead letter.")
+@_event_file
+def send(config_file: Path, event_file: str, *, as_json: bool, **options: Any) -> None:
+    """Produce one test event to the source topic.
+
+    EVENT.json holds one event in plain JSON; - reads standard input. What will become of it is told
+    first, as preview does. The event is keyed by its event_id, and written in the configured
+    encoding. Exit 1 where it was not produced.
+
+    An event without a test code, its own or its destination's, would count as a conversion, spend
+    and train on it included. So it goes to TikTok's own endpoint with --live only.
+    """
+    from consumer import send_command  # noqa: PLC0415  see the module's docstring
+
+    settings = _load(config_file, references=False)
+    orders = send_command.Orders(**options)
+    sys.exit(send_command.run(settings, os.environ, event_file, orders, as_json=as_json))
+
+
 @main.command(epilog=_example("tiktok-events demo --events 5000"))
 @click.option(
     "--events",
@@ -107,7 +178,14 @@ def demo(events: int, seed: int) -> None:
     sys.exit(world.run(events=events, seed=seed))
 
 
-@main.command(epilog=_example("tiktok-events emulator --port 8088"))
+@main.command(
+    epilog=_example(
+        "tiktok-events emulator --port 8088",
+        """echo '{"pixel_rate": 20, "retry_after": "1"}' > scenario.json""",
+        """echo '{"a-token": {"app": "shop", "event_source_ids": ["C9..."]}}' > tokens.json""",
+        "tiktok-events emulator --scenario scenario.json --tokens tokens.json",
+    )
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",
@@ -116,16 +194,55 @@ def demo(events: int, seed: int) -> None:
     show_default=True,
     help="Port to listen on; 0 takes a free one.",
 )
-def emulator(host: str, port: int) -> None:
+@click.option(
+    "--scenario",
+    "scenario_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="How TikTok behaves at first, as JSON: latency, limits, faults. [default: all is well]",
+)
+@click.option(
+    "--tokens",
+    "tokens_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Which tokens there are, of which app and for which pixels, as JSON. [default: any token]",
+)
+@click.option(
+    "--strict/--no-strict",
+    default=True,
+    show_default=True,
+    help="Check every field of every event, or only count them (for load tests).",
+)
+@click.option(
+    "--remember",
+    type=click.IntRange(min=1000),
+    default=2_000_000,
+    show_default=True,
+    help="Events and requests to remember at most; about 110 bytes each.",
+)
+def emulator(
+    host: str,
+    port: int,
+    scenario_file: Path | None,
+    tokens_file: Path | None,
+    *,
+    strict: bool,
+    remember: int,
+) -> None:
     """Run the TikTok emulator alone, until stopped.
 
     It checks every field as strictly as TikTok does, refuses with TikTok's own wordings, throttles
-    and deduplicates, and tells over HTTP what it accepted.
+    and deduplicates, and tells over HTTP what it accepted. What goes wrong can be changed over
+    HTTP while it runs. A summary is printed at the end.
     """
-    from consumer.sandbox.emulator import run_emulator  # noqa: PLC0415  nothing else needs it
+    from consumer.sandbox import emulator_command  # noqa: PLC0415  nothing else needs it
 
+    settings = emulator_command.settings_from_files(
+        scenario_file, tokens_file, strict=strict, remember=remember
+    )
     try:
-        sys.exit(run_emulator(host, port))
+        sys.exit(emulator_command.run_emulator(host, port, settings))
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else "cannot be listened on"
         click.echo(f"Error: {host}:{port}: {reason}; choose another --port", err=True)

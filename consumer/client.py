@@ -13,7 +13,7 @@ import io
 import logging
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 import orjson
@@ -24,7 +24,7 @@ from consumer.outbound import describe, proxy_for, read_at_most
 from consumer.verdict import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from consumer.deliver import Request
     from consumer.tokens import Tokens
@@ -50,6 +50,19 @@ LATE_SECONDS = 0.05
 
 READING_SECONDS = 0.25
 """For answers that arrived while the loop was busy: they are read before a time-out counts."""
+
+
+TOKEN_HEADER: Final = "Access-Token"  # noqa: S105  the name of a header
+"""The header that carries the access token, as it is: TikTok wants no `Bearer` before it."""
+
+HEADERS: Final[Mapping[str, str]] = {
+    "Accept": "application/json",
+    # An answer is shorter than what unpacking it costs.
+    "Accept-Encoding": "identity",
+    "Content-Type": "application/json",
+    "User-Agent": f"tiktok-events/{__version__}",
+}
+"""The headers of every request, beside the token and what HTTP itself needs."""
 
 
 def envelope(request: Request) -> bytes:
@@ -140,13 +153,7 @@ class Client:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
             trace_configs=[trace],
             proxy=proxy_for(endpoint),
-            headers={
-                "Accept": "application/json",
-                # An answer is shorter than what unpacking it costs.
-                "Accept-Encoding": "identity",
-                "Content-Type": "application/json",
-                "User-Agent": f"tiktok-events/{__version__}",
-            },
+            headers=HEADERS,
         )
 
     async def send(self, request: Request) -> Answer:
@@ -167,7 +174,7 @@ class Client:
                 self._session.post(
                     self._endpoint,
                     data=body if len(body) <= WHOLE_BYTES else io.BytesIO(body),
-                    headers={"Access-Token": token.reveal()},
+                    headers={TOKEN_HEADER: token.reveal()},
                     allow_redirects=False,
                     trace_request_ctx=progress,
                 ) as response,

@@ -15,7 +15,7 @@ from phonenumbers import SUPPORTED_REGIONS
 
 from consumer.kafka_properties import FORBIDDEN_PROPERTIES
 from consumer.lease import margin_seconds
-from consumer.payload import SUPPORTED_SOURCES
+from consumer.source_rules import RULES
 from consumer.topic_combinations import Finding, topic_findings
 from consumer.units import format_duration, format_size
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from consumer.configfile import Path
     from consumer.event import EventSource
-    from consumer.settings import Config
+    from consumer.settings import Config, DestinationSettings
 
 
 def findings(config: Config) -> Iterator[Finding]:
@@ -115,11 +115,7 @@ def _destinations(config: Config) -> Iterator[Finding]:
                     for name in ("event_source", "event_source_id")
                 ),
             )
-        if destination.event_source not in SUPPORTED_SOURCES:
-            yield Finding(
-                (*path, "event_source"),
-                f"is {destination.event_source}; so far only web is mapped",
-            )
+        yield from _names(path, destination)
     named = {destination.event_source_id for destination in config.destinations}
     if config.default_destination is not None and config.default_destination not in named:
         yield Finding(
@@ -127,6 +123,23 @@ def _destinations(config: Config) -> Iterator[Finding]:
             "is no event_source_id of destinations",
             tuple(("destinations", i, "event_source_id") for i in range(len(config.destinations))),
         )
+
+
+def _names(path: Path, destination: DestinationSettings) -> Iterator[Finding]:
+    """Names that the source's events cannot have would make dead letters of all their events."""
+    standard = RULES[destination.event_source].names
+    if standard is None:
+        return
+    own = {("event_names", given): sent for given, sent in destination.event_names.items()}
+    listed = {("allow_events", n): sent for n, sent in enumerate(destination.allow_events)}
+    for key, sent in (own | listed).items():
+        if sent not in standard:
+            yield Finding(
+                (*path, *key),
+                f"{sent} is no standard event of TikTok's, and {destination.event_source} events "
+                "take no others",
+                ((*path, "event_source"),),
+            )
 
 
 def _tiktok(config: Config) -> Iterator[Finding]:

@@ -27,7 +27,7 @@ from consumer.intake import Intake
 from consumer.lease import takeover_seconds
 from consumer.limits import RetryPolicy
 from consumer.memory import Memory
-from consumer.names import NEWER_EVENT_NAMES, default_event_names
+from consumer.names import default_event_names
 from consumer.park_choice import ParkingSettings
 from consumer.parking import Parking
 from consumer.payload import Mapper
@@ -41,7 +41,7 @@ from consumer.state_phases import StateRules
 from consumer.state_records import MEMBER_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from consumer.config import Config
@@ -51,15 +51,13 @@ if TYPE_CHECKING:
 
 def destination(settings: DestinationSettings, config: Config) -> Destination:
     """A destination as the path needs it."""
-    names = dict(default_event_names(settings.event_source))
-    if config.events.newer_names:
-        names |= NEWER_EVENT_NAMES
+    names = default_event_names(settings.event_source, newer=config.events.newer_names)
     max_age = config.events.max_age if settings.max_age is None else settings.max_age
     return Destination(
         settings.event_source,
         settings.event_source_id,
         settings.test_event_code,
-        names | dict(settings.event_names),
+        {**names, **settings.event_names},
         frozenset(settings.allow_events),
         int(max_age * 1000),
     )
@@ -82,16 +80,30 @@ def decoder(config: Config) -> Decoder:
         ConfigError: a schema file cannot be read, or not as ours.
     """
     encoding = Encoding(config.schema_.encoding)
-    files: dict[str, Path] = {}
-    if encoding is Encoding.RAW and config.schema_.file is not None:
-        files["schema.file"] = config.schema_.file
-    elif encoding is Encoding.SINGLE_OBJECT:
-        files = {f"schema.files[{n}]": path for n, path in enumerate(config.schema_.files)}
-    schemas = [_schema_file(key, path) for key, path in files.items()]
     try:
-        return Decoder(encoding, load_schema("conversion_event"), schemas)
+        return Decoder(encoding, load_schema("conversion_event"), writer_schemas(config))
     except UnusableSchema as error:
-        raise ConfigError((Problem(", ".join(files), error.detail),)) from None
+        keys = ", ".join(_writer_files(config))
+        raise ConfigError((Problem(keys, error.detail),)) from None
+
+
+def writer_schemas(config: Config) -> list[dict[str, Any]]:
+    """The schemas that the configuration says writers use, in their files.
+
+    Raises:
+        ConfigError: a file cannot be read as a schema.
+    """
+    return [_schema_file(key, path) for key, path in _writer_files(config).items()]
+
+
+def _writer_files(config: Config) -> dict[str, Path]:
+    """The files with writers' schemas, by their key."""
+    schema = config.schema_
+    if schema.encoding == "raw" and schema.file is not None:
+        return {"schema.file": schema.file}
+    if schema.encoding == "single_object":
+        return {f"schema.files[{n}]": path for n, path in enumerate(schema.files)}
+    return {}
 
 
 def _schema_file(key: str, path: Path) -> dict[str, Any]:
@@ -116,8 +128,6 @@ def engine(
     Raises:
         ConfigError: a schema file cannot be used.
     """
-    by_id = {d.event_source_id: d for d in targets}
-    default = by_id.get(config.default_destination) if config.default_destination else None
     groups: dict[str, int] = {}
     rng = random.Random()  # noqa: S311  jitter, not a secret
     handles = itertools.count(1)
@@ -134,7 +144,7 @@ def engine(
             static_member="group.instance.id" in config.kafka.properties,
             resend_rewound=config.dedup.on_rewind == "resend",
         ),
-        intake=Intake(values, Routes(list(targets), default), _mapper(config), Keys()),
+        intake=Intake(values, routes(config, targets), mapper(config), Keys()),
         schemas=SchemaWaits(values, config.schema_.unknown_after),
         delivery=Delivery(
             targets,
@@ -186,7 +196,16 @@ def engine(
     )
 
 
-def _mapper(config: Config) -> Mapper:
+def routes(config: Config, targets: Iterable[Destination]) -> Routes:
+    """How events find their destination among these."""
+    known = list(targets)
+    by_id = {d.event_source_id: d for d in known}
+    default = by_id.get(config.default_destination) if config.default_destination else None
+    return Routes(known, default)
+
+
+def mapper(config: Config) -> Mapper:
+    """What makes TikTok's form of an event, or says why it is not sent."""
     consent, identity = config.consent, config.identity
     missing = ConsentState.DENIED if consent.missing == "denied" else ConsentState.GRANTED
     return Mapper(

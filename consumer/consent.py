@@ -13,6 +13,7 @@ from consumer.event import Consent, ConsentState
 
 _UNKNOWN, _GRANTED, _DENIED = ConsentState.UNKNOWN, ConsentState.GRANTED, ConsentState.DENIED
 _STATES: dict[str | None, ConsentState] = {None: _UNKNOWN, **{s.value: s for s in ConsentState}}
+_REMEMBERED = 1024
 _STRICTNESS = {_GRANTED: 0, _UNKNOWN: 1, _DENIED: 2}
 
 
@@ -95,6 +96,38 @@ def decide(
         strip_user_data=on_marketing is _STRIP or on_user_data is _STRIP,
         limited_data_use=limited,
     )
+
+
+class Decisions:
+    """`decide` by one set of rules, remembered: most events share few consents.
+
+    Bounded, because regions and CMP versions come with the events.
+    """
+
+    def __init__(self, rules: ConsentRules) -> None:
+        self._rules = rules
+        self._known: dict[tuple[Any, ...], Consent] = {}
+
+    def of(self, event: dict[str, Any]) -> Consent:
+        """The decision about a decoded event."""
+        consent, flag = event["consent"], event["limited_data_use"]
+        if consent is None:
+            key: tuple[Any, ...] = (flag,)
+        else:
+            key = (
+                flag,
+                consent["marketing"],
+                consent["ad_user_data"],
+                consent["ad_personalization"],
+                consent["region"],
+                consent["cmp_version"],
+            )
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            known = self._known[key] = decide(consent, self._rules, limited_data_use=flag)
+        return known
 
 
 def strictest(a: Consent, b: Consent) -> Consent:

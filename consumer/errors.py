@@ -2,8 +2,10 @@
 
     TikTokEventsError
     ├── ConfigError      the configuration is refused; holds every problem found, each with its key
+    ├── InputError       what a command was given to read is not what it takes
     ├── SecretError      a token or password cannot be read just now
     ├── StartError       the world outside is not ready: broker, topic, registry
+    ├── SendError        a test event was not produced
     ├── SourceError      reading from Kafka has ended for good: fenced, not authorised, fatal
     └── StoreError       the local deduplication store of a partition cannot be used
         └── StoreLostError   what it held is not all there any more
@@ -52,6 +54,20 @@ class ConfigError(TikTokEventsError):
         self.problems = problems
 
 
+class InputError(TikTokEventsError):
+    """What a command was given to read cannot be read, or is not what the command takes.
+
+    Attributes:
+        name: the file, as it was named.
+        problem: what is wrong with it and what to give instead; never quotes its content.
+    """
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name}: {problem}")
+        self.name = name
+        self.problem = problem
+
+
 class SecretError(TikTokEventsError):
     """A secret cannot be read from the place the configuration names.
 
@@ -80,6 +96,20 @@ class StartError(TikTokEventsError):
         self.what = what
         self.how_to_mend = how_to_mend
         self.passing = passing
+
+
+class SendError(TikTokEventsError):
+    """An event was not produced to the source topic.
+
+    Attributes:
+        what: what happened.
+        how_to_mend: what to do about it.
+    """
+
+    def __init__(self, what: str, how_to_mend: str) -> None:
+        super().__init__(f"{what}: {how_to_mend}")
+        self.what = what
+        self.how_to_mend = how_to_mend
 
 
 class SourceError(TikTokEventsError):

@@ -84,6 +84,8 @@ class EventSource(StrEnum):
     OFFLINE = "offline"
     CRM = "crm"
 
+    __hash__ = str.__hash__  # Enum's own is Python code, and a source is looked up per event
+
 
 class Outcome(StrEnum):
     """The one thing that becomes of a record."""
@@ -93,7 +95,7 @@ class Outcome(StrEnum):
     SUPPRESSED = "suppressed"
     DEAD_LETTERED = "dead_lettered"
 
-    __hash__ = str.__hash__  # Enum's own is Python code, and outcomes are counted per event
+    __hash__ = str.__hash__  # as above, and outcomes are counted per event
 
 
 class Reason(StrEnum):
@@ -188,7 +190,7 @@ class Mapped(NamedTuple):
     """An event in TikTok's form, ready for a batch.
 
     `event` is the name as sent; `body` is its JSON element of `data[]`; `match_keys` names the
-    identifiers in it (`email`, `phone`, `external_id`, `ttclid`, `ttp`, `ip`, `user_agent`, ...);
+    identifiers in it (`consumer.identity.MATCH_KEYS`);
     `removed` names the fields that consent took out (paths such as `user.email`).
     """
 
@@ -216,11 +218,15 @@ class Suppressed(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """An event that cannot be sent as it is; `detail` says why and never quotes personal data."""
+    """An event that cannot be sent as it is; `detail` says why and never quotes personal data.
+
+    `consent` is what was decided before, where that came to be asked.
+    """
 
     reason: Reason
     detail: str
     field: str | None = None
+    consent: Consent | None = None
 
 
 class TraceIds(NamedTuple):

@@ -1,6 +1,7 @@
 """TikTok's `user` object: which identifiers go, which consent takes out, which are unusable.
 
-What cannot be right is left out with a warning; `consumer.normalise` says what that is.
+What cannot be right is left out with a warning; `consumer.normalise` says what that is. So is what
+the event's source does not take; `consumer.source_rules` says that.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ import phonenumbers
 
 from consumer import normalise
 from consumer.event import FieldWarning
+from consumer.source_rules import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from consumer.event import EventSource
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -39,6 +43,9 @@ MATCH_KEYS = (
     "state",
     "country",
     "zip_code",
+    "idfa",
+    "gaid",
+    "idfv",
 )
 """What TikTok matches a person by, in the order it is reported."""
 
@@ -131,8 +138,19 @@ class _Field(NamedTuple):
     warning: FieldWarning
 
 
+class UserPlan(NamedTuple):
+    """What becomes of each field of `user` in the events of one source.
+
+    `fields` are those it takes; `others`, by name, what is said where one of the rest is given.
+    """
+
+    source: EventSource
+    fields: tuple[_Field, ...]
+    others: tuple[tuple[str, FieldWarning], ...]
+
+
 class Identity:
-    """Turns a decoded `user` record into TikTok's `user` object, a table of fields per source."""
+    """Turns a decoded `user` record into TikTok's `user` object, by a table of fields."""
 
     def __init__(self, rules: IdentityRules) -> None:
         self._region = rules.default_phone_region
@@ -142,7 +160,7 @@ class Identity:
         lower = rules.lowercase_external_id
         external_id = normalise.lower_external_id if lower else normalise.external_id
         # None sends a value as it is: TikTok compares click ids, cookies and agents literally.
-        self._web = (
+        self._fields = (
             _field("email", normalise.email, "is no e-mail address"),
             _field("phone", self._phone, "cannot be made an international number (E.164)"),
             _field("external_id", external_id, "is empty"),
@@ -157,32 +175,41 @@ class Identity:
             _field("state", normalise.place, "holds no letters or digits"),
             _field("country", normalise.place, "holds no letters or digits"),
             _field("zip_code", normalise.zip_code, "is no postal code"),
+            _field("idfa", normalise.idfa, "stands for no device: tracking is refused"),
+            _field("gaid", normalise.gaid, "stands for no device: tracking is refused"),
+            _field("idfv", None),
+            _field("att_status", normalise.att_status, "is no status TikTok knows: AUTHORIZED ..."),
         )
 
-    def web(self, user: dict[str, Any] | None, page_url: str, *, strip: bool) -> Identified:
-        """The identifiers of a web event; `strip` takes `PERSONAL_FIELDS` out.
+    def plan(self, source: EventSource) -> UserPlan:
+        """The plan for the events of a source, to be made once."""
+        taken = RULES[source].user
+        why = f"left out: {source} events {_only(taken)}"
+        return UserPlan(
+            source,
+            tuple(field for field in self._fields if field.name in taken),
+            tuple(
+                (field.name, FieldWarning(field.path, why))
+                for field in self._fields
+                if field.name not in taken
+            ),
+        )
 
-        The click id of the page's address stands in where the event brings none of its own.
+    def identify(self, plan: UserPlan, user: dict[str, Any] | None, *, strip: bool) -> Identified:
+        """The identifiers of an event; `strip` takes `PERSONAL_FIELDS` out.
+
+        Events of one visit come with the same record, so results are remembered.
         """
-        found = self._person(user, strip=strip)
-        if "ttclid=" in page_url and "ttclid" not in found.user:
-            ttclid = normalise.click_id(page_url)
-            if ttclid:
-                return found._replace(user={**found.user, "ttclid": ttclid})
-        return found
-
-    def _person(self, user: dict[str, Any] | None, *, strip: bool) -> Identified:
-        """The identifiers of a record; events of one visit come with the same ones."""
         if user is None:
             return _NOBODY
-        key = (strip, *user.values())
+        key = (plan.source, strip, *user.values())
         try:
             known = self._persons.get(key)
         except TypeError:  # several values for one field: a list has no hash
-            return _identify(self._web, user, strip=strip)
+            return _identify(plan, user, strip=strip)
         if known is None:
-            known = _identify(self._web, user, strip=strip)
-            if sum(len(value) for value in user.values() if value) <= _CACHED_PERSON_CHARS:
+            known = _identify(plan, user, strip=strip)
+            if sum(map(len, filter(None, user.values()))) <= _CACHED_PERSON_CHARS:
                 self._persons.put(key, known)
         return known
 
@@ -195,22 +222,41 @@ class Identity:
         return digest or None
 
 
+def with_click_id(found: Identified, page_url: str) -> Identified:
+    """The click id of a page's address, as it came, where the event brings none of its own."""
+    if "ttclid=" in page_url and "ttclid" not in found.user:
+        ttclid = normalise.click_id(page_url)
+        if ttclid:
+            return found._replace(user={**found.user, "ttclid": ttclid})
+    return found
+
+
 def _field(name: str, form: Form | None, problem: str = "") -> _Field:
     path = f"user.{name}"
     warning = FieldWarning(path, f"left out: it {problem}")
     return _Field(name, path, name in PERSONAL_FIELDS, form, warning)
 
 
-def _identify(fields: tuple[_Field, ...], user: dict[str, Any], *, strip: bool) -> Identified:
+_FEW = 3
+
+
+def _only(taken: tuple[str, ...]) -> str:
+    """What the events of a source take of `user`, where that is said in a few words."""
+    if len(taken) > _FEW:
+        return "do not take it"
+    return f"take {', '.join(taken[:-1])} and {taken[-1]} only"
+
+
+def _identify(plan: UserPlan, user: dict[str, Any], *, strip: bool) -> Identified:
     sent: dict[str, str | list[str]] = {}
     removed: tuple[str, ...] = ()
     warnings: list[FieldWarning] = []
-    for name, path, personal, form, warning in fields:
+    for name, path, personal, form, warning in plan.fields:
         value = user[name]
         if not value:
             continue
         if strip and personal:
-            removed = (*removed, path)
+            removed = (*removed, path) if _is_given(value) else removed
         elif value.__class__ is list:
             several, failed = _several(value, form, user)
             if several is not None:
@@ -227,7 +273,21 @@ def _identify(fields: tuple[_Field, ...], user: dict[str, Any], *, strip: bool) 
                 warnings.append(warning)
             else:
                 sent[name] = usable
-    return Identified(sent, removed, tuple(warnings))
+    return Identified(sent, removed, (*warnings, *_not_taken(plan, user)))
+
+
+def _not_taken(plan: UserPlan, user: dict[str, Any]) -> list[FieldWarning]:
+    warnings: list[FieldWarning] = []
+    for name, warning in plan.others:
+        value = user[name]
+        if value and _is_given(value):
+            warnings.append(warning)
+    return warnings
+
+
+def _is_given(value: str | list[str]) -> bool:
+    texts = value if isinstance(value, list) else (value,)
+    return any(text and not text.isspace() for text in texts)
 
 
 def _several(

@@ -69,8 +69,7 @@ class Intake:
         item.event_source_id = destination.event_source_id
         mapped = self.mapper.map(event, destination, wall_ms, consent)
         if not isinstance(mapped, Mapped):
-            if isinstance(mapped, Suppressed):
-                item.consent = mapped.consent
+            item.consent = mapped.consent or item.consent
             return mapped
         item.mapped = mapped
         item.event = mapped.event

@@ -25,6 +25,17 @@ WEB_EVENTS = _words(
 OLDER_EVENTS = _words("CompletePayment SubmitForm ClickButton PlaceAnOrder Pageview")
 """Names of earlier versions that TikTok still takes, and the pixel's own Pageview."""
 
+OFFLINE_EVENTS = (WEB_EVENTS | OLDER_EVENTS) - {"Pageview"}
+"""The only names of offline events. Pageview is a pixel's event, and offline there is no page."""
+
+APP_EVENTS = _words(
+    "AchieveLevel AddPaymentInfo AddToCart AddToWishlist Checkout CompleteTutorial CreateGroup"
+    " CreateRole GenerateLead InAppADClick InAppADImpr InstallApp JoinGroup LaunchAPP"
+    " LoanApplication LoanApproval LoanDisbursal Login Purchase Rate Registration Search"
+    " SpendCredits StartTrial Subscribe UnlockAchievement ViewContent"
+)
+"""Standard events of app sources (TikTok Events API 2.0)."""
+
 GA4_EVENT_NAMES: Mapping[str, str] = MappingProxyType(
     {
         "page_view": "Pageview",
@@ -47,12 +58,40 @@ The server must use the pixel's name, because the name is part of TikTok's dedup
 no TikTok name is ever a key here.
 """
 
+GA4_APP_EVENT_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "ad_click": "InAppADClick",
+        "ad_impression": "InAppADImpr",
+        "add_payment_info": "AddPaymentInfo",
+        "add_to_cart": "AddToCart",
+        "add_to_wishlist": "AddToWishlist",
+        "app_open": "LaunchAPP",
+        "begin_checkout": "Checkout",
+        "first_open": "InstallApp",
+        "generate_lead": "GenerateLead",
+        "join_group": "JoinGroup",
+        "level_up": "AchieveLevel",
+        "login": "Login",
+        "purchase": "Purchase",
+        "search": "Search",
+        "sign_up": "Registration",
+        "spend_virtual_currency": "SpendCredits",
+        "tutorial_complete": "CompleteTutorial",
+        "unlock_achievement": "UnlockAchievement",
+        "view_item": "ViewContent",
+        "view_search_results": "Search",
+    }
+)
+"""Google Analytics 4 events of apps, where TikTok's app events have their obvious equal.
+
+An installation is known to GA4 by the first start (`first_open`), as it is to attribution partners.
+A session is no launch: it begins anew after half an hour, so `session_start` stays as it is.
+"""
+
 NEWER_EVENT_NAMES: Mapping[str, str] = MappingProxyType(
     {"purchase": "Purchase", "generate_lead": "Lead"}
 )
 """For pixels that already use the newer names: these over `GA4_EVENT_NAMES`."""
-
-_DEFAULTS: Mapping[EventSource, Mapping[str, str]] = {EventSource.WEB: GA4_EVENT_NAMES}
 
 CURRENCIES = _words(
     "AED ARS AUD BDT BHD BIF BOB BRL CAD CHF CLP CNY COP CRC CZK DKK DZD EGP EUR GBP GTQ HKD HNL"
@@ -68,9 +107,18 @@ STANDARD_PROPERTIES = _words(
 """Property names with a meaning of their own at TikTok; custom properties never take them."""
 
 
-def default_event_names(source: EventSource) -> Mapping[str, str]:
+def default_event_names(source: EventSource, *, newer: bool = False) -> Mapping[str, str]:
     """The event names that are mapped for a source unless a destination says otherwise.
 
-    Empty for a source that has no mapping of its own.
+    `newer` puts `NEWER_EVENT_NAMES` over them, save for apps, whose names never had older ones.
+    For offline events nothing is mapped to a name that they cannot have: such an event is refused
+    under the name it came with, which the user knows.
     """
-    return _DEFAULTS.get(source, {})
+    if source is EventSource.APP:
+        return GA4_APP_EVENT_NAMES
+    names = dict(GA4_EVENT_NAMES)
+    if newer:
+        names |= NEWER_EVENT_NAMES
+    if source is EventSource.OFFLINE:
+        names = {name: sent for name, sent in names.items() if sent in OFFLINE_EVENTS}
+    return names

@@ -18,12 +18,16 @@ from urllib.parse import unquote
 import phonenumbers
 
 _is_digest = re.compile(r"[0-9a-f]{64}").fullmatch
+_DIGEST_CHARS = 64  # asked first, because most texts are plain and the pattern costs more
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _is_ipv4 = re.compile(rf"({_OCTET})\.{_OCTET}\.{_OCTET}\.{_OCTET}").fullmatch
 _is_language_tag = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8})*").fullmatch
 _is_zip_plus_4 = re.compile(r"[0-9]{5}-[0-9]{4}").fullmatch
 _UNITED_STATES = frozenset({"us", "usa", "unitedstates", "unitedstatesofamerica"})
 _ZIP_DIGITS = 5
+_ATT_STATUSES = frozenset(
+    {"AUTHORIZED", "DENIED", "NOT_DETERMINED", "RESTRICTED", "NOT_APPLICABLE"}
+)
 
 # First octets of IANA's special-purpose blocks and of multicast: only these need the slow check.
 _SPECIAL_OCTETS = frozenset(map(str, (0, 10, 100, 127, 169, 172, 192, 198, 203, *range(224, 256))))
@@ -32,7 +36,7 @@ _SPECIAL_OCTETS = frozenset(map(str, (0, 10, 100, 127, 169, 172, 192, 198, 203, 
 def email(value: str, _user: dict[str, Any]) -> str | None:
     """An e-mail address: trimmed, lower-cased, hashed; it needs one `@` and no space."""
     text = value.strip().lower()
-    if _is_digest(text):
+    if len(text) == _DIGEST_CHARS and _is_digest(text):
         return text
     local, _, domain = text.partition("@")
     if not local or not domain or "@" in domain or len(text.split()) > 1:
@@ -47,7 +51,7 @@ def phone(value: str, region: str | None) -> str:
     ranges that were opened after its tables were made.
     """
     text = value.strip().lower()
-    if _is_digest(text):
+    if len(text) == _DIGEST_CHARS and _is_digest(text):
         return text
     try:
         number = phonenumbers.parse(value, region)
@@ -62,19 +66,19 @@ def external_id(value: str, _user: dict[str, Any]) -> str | None:
     """The advertiser's own id: trimmed, case kept, hashed."""
     text = value.strip()
     lower = text.lower()
-    return lower if _is_digest(lower) else _digest(text)
+    return lower if len(lower) == _DIGEST_CHARS and _is_digest(lower) else _digest(text)
 
 
 def lower_external_id(value: str, _user: dict[str, Any]) -> str | None:
     """The advertiser's own id where the pixel sends it lower-cased."""
     text = value.strip().lower()
-    return text if _is_digest(text) else _digest(text)
+    return text if len(text) == _DIGEST_CHARS and _is_digest(text) else _digest(text)
 
 
 def name(value: str, _user: dict[str, Any]) -> str | None:
     """A first or last name: trimmed, lower-cased, without punctuation, hashed."""
     text = value.strip().lower()
-    if _is_digest(text):
+    if len(text) == _DIGEST_CHARS and _is_digest(text):
         return text
     if not text.isalpha():
         # By category, because marks that belong to letters (Thai, Hindi) are not letters.
@@ -97,7 +101,7 @@ def zip_code(value: str, user: dict[str, Any]) -> str | None:
     form 12345-6789 is taken to be from there.
     """
     text = value.strip().lower()
-    if _is_digest(text):
+    if len(text) == _DIGEST_CHARS and _is_digest(text):
         return text
     country = user["country"]
     in_us = place(country, user) in _UNITED_STATES if country else _is_zip_plus_4(text) is not None
@@ -107,6 +111,29 @@ def zip_code(value: str, user: dict[str, Any]) -> str | None:
         if len(code) < _ZIP_DIGITS or not code.isdecimal():
             return None
     return _digest(code) if code else None
+
+
+def idfa(value: str, _user: dict[str, Any]) -> str | None:
+    """Apple's advertising identifier: upper-cased, hashed; all zeros where tracking is refused."""
+    text = value.strip()
+    lower = text.lower()
+    if len(text) == _DIGEST_CHARS and _is_digest(lower):
+        return lower
+    return _digest(text.upper()) if text.strip("0-") else None
+
+
+def gaid(value: str, _user: dict[str, Any]) -> str | None:
+    """Google's advertising id: lower-cased, hashed; all zeros where the person deleted it."""
+    text = value.strip().lower()
+    if len(text) == _DIGEST_CHARS and _is_digest(text):
+        return text
+    return _digest(text) if text.strip("0-") else None
+
+
+def att_status(value: str, _user: dict[str, Any]) -> str | None:
+    """The answer to Apple's prompt, upper-cased, if TikTok knows it."""
+    text = value.strip().upper()
+    return text if text in _ATT_STATUSES else None
 
 
 def public_ip(value: str, _user: dict[str, Any]) -> str | None:

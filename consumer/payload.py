@@ -1,18 +1,17 @@
 """A decoded event as an element of TikTok's `data[]`, or the reason why it is not sent.
 
-Formats are those of TikTok's Events API 2.0. A field that cannot be right but is not required is
-left out with a warning; a missing required one refuses the event. What is absent stays absent:
-no null, no empty string, no empty object is ever sent. Page addresses go without what gives a
-person away (`consumer.personal`), with or without consent.
+Formats are those of TikTok's Events API 2.0. A field that cannot be right, or that the events of
+this source do not have, is left out with a warning; a missing required one refuses the event. What
+is absent stays absent: no null, no empty string, no empty object is ever sent.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from consumer.consent import ConsentRules, decide
+from consumer.consent import ConsentRules, Decisions
 from consumer.event import (
     Consent,
     Destination,
@@ -23,29 +22,33 @@ from consumer.event import (
     Refused,
     Suppressed,
 )
-from consumer.identity import MATCH_KEYS, Identity, IdentityRules
-from consumer.personal import without_personal
+from consumer.identity import MATCH_KEYS, Identity, IdentityRules, UserPlan, with_click_id
 from consumer.properties import Properties
+from consumer.sections import Sections, not_taken
+from consumer.source_rules import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-SUPPORTED_SOURCES = frozenset({EventSource.WEB})
-"""The event sources that `Mapper` can map; a configuration with another is refused by it."""
-
-_WEB = EventSource.WEB
-
 _NO_NAME = Refused(Reason.INVALID, "event is empty", "event")
 _NO_ID = Refused(Reason.INVALID, "event_id is empty", "event_id")
-_NO_URL = Refused(Reason.INVALID, "a web event needs the address of its page", "page.url")
 _NO_IP = Refused(Reason.INVALID, "limited data use needs the person's public address", "user.ip")
 _FILTERED = Suppressed(Reason.FILTER)
-_PERSONAL_URL = FieldWarning("page.url", "personal data was taken out of it")
-_PERSONAL_REFERRER = FieldWarning("page.referrer", "personal data was taken out of it")
 
 
-class UnsupportedSourceError(ValueError):
-    """A destination's event source has no mapping: a mistake of the configuration."""
+class _Plan(NamedTuple):
+    """How the events of one source are mapped.
+
+    `names` are the only names they may have, None for any; `unlimited` is what is said where data
+    use should be limited and the source has no flag for that, None where it has.
+    """
+
+    names: frozenset[str] | None
+    no_such_name: Refused
+    sections: Sections
+    user: UserPlan
+    has_page: bool
+    unlimited: FieldWarning | None
 
 
 class Mapper:
@@ -63,14 +66,12 @@ class Mapper:
         max_future_ms: int,
         max_body_bytes: int,
     ) -> None:
-        self._rules = consent
+        self._decisions = Decisions(consent)
         self._identity = Identity(identity)
         self._properties = Properties(forward_signals=consent.forward_signals)
         self._max_future_ms = max_future_ms
         self._max_body_bytes = max_body_bytes
-        self._unasked = {
-            flag: decide(None, consent, limited_data_use=flag) for flag in (None, True, False)
-        }
+        self._plans = {source: _plan(source, self._identity) for source in EventSource}
         self._match_keys: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     def map(
@@ -84,36 +85,41 @@ class Mapper:
 
         `consent` takes the place of the event's own: the strictest of several records' that one
         attempt stands for.
-
-        Raises:
-            UnsupportedSourceError: the destination's source is not in `SUPPORTED_SOURCES`.
         """
         given = event["event"]
         name = destination.event_names.get(given, given)
-        unfit = self._unfit(event, name, destination, wall_ms)
+        plan = self._plans[destination.event_source]
+        unfit = self._unfit(event, name, destination, plan, wall_ms)
         if unfit is not None:
             return unfit
         if consent is None:
-            consent = self._consent(event)
+            consent = self._decisions.of(event)
+        warnings: list[FieldWarning] = []
+        if plan.unlimited is not None:
+            consent = _without_limit(event, consent, plan.unlimited, warnings)
         if not consent.send:
             return Suppressed(Reason.CONSENT, consent)
-        page, cleaned = _page(event["page"])
-        if page is None:
-            return _NO_URL
-        # The click id is read from the address as it came.
-        user, removed, unusable = self._identity.web(
-            event["user"], event["page"]["url"], strip=consent.strip_user_data
-        )
-        warnings = [*unusable, *cleaned]
+        sections = plan.sections.map(event, warnings)
+        if isinstance(sections, Refused):
+            return sections._replace(consent=consent)
+        found = self._identity.identify(plan.user, event["user"], strip=consent.strip_user_data)
+        if plan.has_page:
+            # The click id is read from the address as it came.
+            found = with_click_id(found, event["page"]["url"])
+        user = found.user
+        if found.warnings:
+            warnings.extend(found.warnings)
         limited = consent.limited_data_use
         if limited and "ip" not in user:
-            return _NO_IP
+            return _NO_IP._replace(consent=consent)
         properties = self._properties.map(event["properties"], consent, warnings)
         body = orjson.dumps(
-            _element(event, name, page, user=user, properties=properties, limited_data_use=limited)
+            _element(
+                event, name, sections, user=user, properties=properties, limited_data_use=limited
+            )
         )
         if len(body) > self._max_body_bytes:
-            return self._too_large(len(body))
+            return self._too_large(len(body), consent)
         return Mapped(
             destination,
             name,
@@ -123,37 +129,39 @@ class Mapper:
             body,
             self._keys_of(user),
             consent,
-            removed,
+            found.removed,
             tuple(warnings),
         )
 
     def _unfit(
-        self, event: dict[str, Any], name: str, destination: Destination, wall_ms: int
+        self,
+        event: dict[str, Any],
+        name: str,
+        destination: Destination,
+        plan: _Plan,
+        wall_ms: int,
     ) -> Suppressed | Refused | None:
         """What speaks against the event before anything of it is mapped."""
-        if destination.event_source is not _WEB:
-            raise UnsupportedSourceError(f"{destination.event_source} events cannot be mapped yet")
         if not name or name.isspace():
             return _NO_NAME
         if destination.allow_events and name not in destination.allow_events:
             return _FILTERED
+        if plan.names is not None and name not in plan.names:
+            return plan.no_such_name
         event_id = event["event_id"]
         if not event_id or event_id.isspace():
             return _NO_ID
         age_ms = wall_ms - event["event_time"]
-        if age_ms > destination.max_age_ms:
+        if -self._max_future_ms <= age_ms <= destination.max_age_ms:
+            return None
+        return self._untimely(age_ms, destination)
+
+    def _untimely(self, age_ms: int, destination: Destination) -> Refused:
+        if age_ms > 0:
             detail = f"{age_ms // 1000} s old, {destination.max_age_ms // 1000} s are allowed"
             return Refused(Reason.TOO_OLD, detail, "event_time")
-        if -age_ms > self._max_future_ms:
-            detail = f"{-age_ms // 1000} s ahead, {self._max_future_ms // 1000} s are allowed"
-            return Refused(Reason.IN_FUTURE, detail, "event_time")
-        return None
-
-    def _consent(self, event: dict[str, Any]) -> Consent:
-        flag, record = event["limited_data_use"], event["consent"]
-        if record is None:
-            return self._unasked[flag]
-        return decide(record, self._rules, limited_data_use=flag)
+        detail = f"{-age_ms // 1000} s ahead, {self._max_future_ms // 1000} s are allowed"
+        return Refused(Reason.IN_FUTURE, detail, "event_time")
 
     def _keys_of(self, user: Iterable[str]) -> tuple[str, ...]:
         """The match keys in `user`; equal ones are one object, so that they are cheap to count."""
@@ -164,16 +172,15 @@ class Mapper:
             self._match_keys[present] = keys = self._match_keys.setdefault(keys, keys)
         return keys
 
-    def _too_large(self, size: int) -> Refused:
-        return Refused(
-            Reason.TOO_LARGE, f"{size} bytes as JSON, {self._max_body_bytes} are allowed"
-        )
+    def _too_large(self, size: int, consent: Consent) -> Refused:
+        detail = f"{size} bytes as JSON, {self._max_body_bytes} are allowed"
+        return Refused(Reason.TOO_LARGE, detail, consent=consent)
 
 
 def _element(
     event: dict[str, Any],
     name: str,
-    page: dict[str, str],
+    sections: dict[str, dict[str, Any]],
     *,
     user: Mapping[str, Any],
     properties: dict[str, Any],
@@ -184,7 +191,7 @@ def _element(
         "event": name,
         "event_time": event["event_time"] // 1000,
         "event_id": event["event_id"],
-        "page": page,
+        **sections,
     }
     if user:
         element["user"] = user
@@ -192,36 +199,33 @@ def _element(
         element["properties"] = properties
     if limited_data_use is not None:
         element["limited_data_use"] = limited_data_use
-    ad = event["ad"]
-    # Of `ad` only the share belongs to web events too.
-    if ad is not None and (share := _said(ad["attribution_share"])):
-        element["ad"] = {"attribution_share": share}
     return element
 
 
-def _page(
-    given: dict[str, Any] | None,
-) -> tuple[dict[str, str] | None, tuple[FieldWarning, ...]]:
-    """The page without what gives a person away, None where it has no address; and the warnings.
+def _plan(source: EventSource, identity: Identity) -> _Plan:
+    rules = RULES[source]
+    return _Plan(
+        rules.names,
+        Refused(
+            Reason.INVALID,
+            f"{source} events have TikTok's standard names only: send one of them, or map this name"
+            " to one under event_names of the destination",
+            "event",
+        ),
+        Sections(source),
+        identity.plan(source),
+        "page" in rules.sections,
+        None if rules.limited_data_use else not_taken(source, "limited_data_use"),
+    )
 
-    What is nobody's page but a person's e-mail address is no address of a page.
-    """
-    if given is None or not (given_url := _said(given["url"])):
-        return None, ()
-    url = without_personal(given_url)
-    warnings: tuple[FieldWarning, ...] = ()
-    if url is not given_url:
-        if not url or url.isspace():
-            return None, ()
-        warnings = (_PERSONAL_URL,)
-    page = {"url": url}
-    if given_referrer := _said(given["referrer"]):
-        referrer = without_personal(given_referrer)
-        if referrer is not given_referrer:
-            warnings = (*warnings, _PERSONAL_REFERRER)
-        if referrer and not referrer.isspace():
-            page["referrer"] = referrer
-    return page, warnings
+
+def _without_limit(
+    event: dict[str, Any], consent: Consent, warning: FieldWarning, warnings: list[FieldWarning]
+) -> Consent:
+    """The consent without a flag that the source does not have, asked for by event or region."""
+    if event["limited_data_use"] is not None or consent.limited_data_use is not None:
+        warnings.append(warning)
+    return consent if consent.limited_data_use is None else consent._replace(limited_data_use=None)
 
 
 def _said(text: str | None) -> str | None:

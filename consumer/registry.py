@@ -11,7 +11,7 @@ import asyncio
 import base64
 import itertools
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import aiohttp
@@ -30,10 +30,18 @@ from consumer.outbound import describe, proxy_for, read_at_most
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
+
+Answer = TypeVar("Answer")
 
 SCHEMA_NOT_FOUND = 40403
 """Confluent's error code, which other registries give too."""
+
+NO_SCHEMA_YET = frozenset({40401, 40402})
+"""Confluent's error codes for a subject that is not there, or has no version."""
+
+CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
+"""The media type of Confluent's API."""
 
 ANSWER_BYTES = 8 * 1024 * 1024
 """Read of an answer at most."""
@@ -41,7 +49,7 @@ ANSWER_BYTES = 8 * 1024 * 1024
 MOST_REFERENCES = 256
 """Schemas that one schema may refer to, directly and through others."""
 
-_OK, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 200, 401, 403, 404
+_OK, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT = 200, 401, 403, 404, 409
 _REDIRECTS = range(300, 400)
 
 
@@ -111,7 +119,7 @@ class Registry:
         self._preferred = 0
         self._timeout = timeout
         headers = {
-            "Accept": "application/vnd.schemaregistry.v1+json, application/json",
+            "Accept": f"{CONTENT_TYPE}, application/json",
             "User-Agent": f"tiktok-events/{__version__}",
         }
         if auth is not None:
@@ -131,17 +139,18 @@ class Registry:
 
         Nodes are asked in turn until one answers, beginning with the last one that did.
         """
-        problems = []
-        for number in range(len(self._nodes)):
-            index = (self._preferred + number) % len(self._nodes)
-            try:
-                answer = await self._fetch(self._nodes[index], schema_id)
-            except _Unavailable as error:
-                problems.append(str(error))
-                continue
-            self._preferred = index
-            return answer
-        return RegistryUnavailable("; ".join(problems))
+        return await self._in_turn(lambda node: self._fetch(node, schema_id))
+
+    async def latest(self, subject: str) -> int | RegistryUnavailable | None:
+        """Asks for the id of a subject's latest schema, None where it has none; never raises."""
+        return await self._in_turn(lambda node: self._latest(node, subject))
+
+    async def register(self, subject: str, schema: str) -> int | RegistryUnavailable:
+        """Adds an Avro schema to a subject; its id, or why it was not taken. Never raises.
+
+        A schema that the subject has already keeps its id.
+        """
+        return await self._in_turn(lambda node: self._register(node, subject, schema))
 
     async def ping(self) -> RegistryUnavailable | None:
         """Whether some node answers and lets us in: None, or what is wrong; never raises."""
@@ -158,6 +167,40 @@ class Registry:
     async def close(self) -> None:
         """Closes all connections."""
         await self._session.close()
+
+    async def _in_turn(
+        self, ask: Callable[[str], Awaitable[Answer]]
+    ) -> Answer | RegistryUnavailable:
+        """The first node's answer; nodes that have none are skipped."""
+        problems = []
+        for number in range(len(self._nodes)):
+            index = (self._preferred + number) % len(self._nodes)
+            try:
+                answer = await ask(self._nodes[index])
+            except _Unavailable as error:
+                problems.append(str(error))
+                continue
+            self._preferred = index
+            return answer
+        return RegistryUnavailable("; ".join(problems))
+
+    async def _latest(self, node: str, subject: str) -> int | None:
+        try:
+            document = await self._get(node, f"/subjects/{quote(subject, safe='')}/versions/latest")
+        except _Refused as error:
+            if error.error_code in NO_SCHEMA_YET:
+                return None
+            raise _Unavailable(str(error)) from None
+        return _id(node, document)
+
+    async def _register(self, node: str, subject: str, schema: str) -> int:
+        try:
+            document = await self._ask(
+                node, "POST", f"/subjects/{quote(subject, safe='')}/versions", {"schema": schema}
+            )
+        except _Refused as error:
+            raise _Unavailable(str(error)) from None
+        return _id(node, document)
 
     async def _fetch(self, node: str, schema_id: int) -> SchemaAnswer:
         try:
@@ -192,11 +235,17 @@ class Registry:
         schemas.append(schema)
 
     async def _get(self, node: str, path: str) -> Any:
+        return await self._ask(node, "GET", path)
+
+    async def _ask(self, node: str, method: str, path: str, body: object = None) -> Any:
         try:
             async with (
                 asyncio.timeout(self._timeout),
-                self._session.get(
+                self._session.request(
+                    method,
                     URL(node + path, encoded=True),
+                    data=None if body is None else orjson.dumps(body),
+                    headers=None if body is None else {"Content-Type": CONTENT_TYPE},
                     proxy=self._proxies[node],
                     allow_redirects=False,
                 ) as response,
@@ -228,6 +277,8 @@ def _judge(place: str, status: int, headers: Mapping[str, str], body: bytes) -> 
         raise _Unavailable(f"{place}: HTTP {status}, check schema.registry_auth")
     if status == _NOT_FOUND:
         raise _Unavailable(f"{place}: HTTP 404 not from a registry, check schema.registry_url")
+    if status == _CONFLICT:
+        raise _Unavailable(f"{place}: HTTP 409, it is not compatible with the subject's others")
     if status in _REDIRECTS:
         to = _place(headers.get("Location", ""))
         raise _Unavailable(f"{place}: HTTP {status} to {to}, correct schema.registry_url")
@@ -250,6 +301,13 @@ def _read(node: str, document: Any) -> tuple[str, list[tuple[str, int]]]:
     ):
         raise _Unavailable(f"{_place(node)}: an answer that is no schema")
     return schema, references
+
+
+def _id(node: str, document: Any) -> int:
+    found = document.get("id") if isinstance(document, dict) else None
+    if type(found) is not int:
+        raise _Unavailable(f"{_place(node)}: an answer without an id")
+    return found
 
 
 def _place(url: str) -> str:

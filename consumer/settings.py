@@ -169,7 +169,8 @@ class DestinationSettings(Section):
     """Pixel code (web), TikTok app id (app) or event set id (offline, crm). Put digits in
     quotes."""
     event_source: EventSource = EventSource.WEB
-    """TikTok's name for where the events come from. So far only `web` is mapped."""
+    """TikTok's name for where the events come from, which says what an event holds: `web`, `app`,
+    `offline` or `crm`."""
     access_token: SecretSource
     """Events API access token, by its place: `{env: NAME}` or `{file: PATH}`."""
     test_event_code: OptionalText = None
@@ -255,7 +256,8 @@ class EventSettings(Section):
     """Events further ahead of the clock are dead-lettered as `in_future`."""
     newer_names: Flag = False
     """Map `purchase` to `Purchase` and `generate_lead` to `Lead` instead of the older
-    `CompletePayment` and `SubmitForm`. It must be the name the pixel sends."""
+    `CompletePayment` and `SubmitForm`. It must be the name the pixel sends. App events always have
+    TikTok's app names (`Purchase`, `GenerateLead`)."""
 
 
 class IdentitySettings(Section):

@@ -225,6 +225,7 @@ def _consent_attributes(
         ("tiktok.consent.ad_personalization", consent.ad_personalization.value),
         ("tiktok.consent.region", consent.region),
         ("tiktok.consent.cmp_version", consent.cmp_version),
+        ("tiktok.consent.limited_data_use", consent.limited_data_use),
         ("tiktok.consent.removed", removed),
     )
 

@@ -96,6 +96,7 @@ def test_what_is_wrong_is_named_with_its_key_and_what_to_do(
     assert message in problems[path]
 
 
+OFFLINE = "[{event_source_id: P, event_source: offline, access_token: {env: A}"
 DESTINATION_PROBLEMS = [
     ("[]", "destinations", "at least one entry"),
     ("[{access_token: {env: A}}]", "destinations[0].event_source_id", "is missing"),
@@ -127,9 +128,19 @@ DESTINATION_PROBLEMS = [
         "not the secret",
     ),
     (
-        "[{event_source_id: P, event_source: app, access_token: {env: A}}]",
+        "[{event_source_id: P, event_source: shop, access_token: {env: A}}]",
         "destinations[0].event_source",
-        "so far only web is mapped",
+        "'web', 'app', 'offline' or 'crm'",
+    ),
+    (
+        f"{OFFLINE}, event_names: {{purchase: Purchase, sign_up: Register}}}}]",
+        "destinations[0].event_names.sign_up",
+        "Register is no standard event of TikTok's, and offline events take no others",
+    ),
+    (
+        f"{OFFLINE}, allow_events: [Purchase, Pageview]}}]",
+        "destinations[0].allow_events[1]",
+        "Pageview is no standard event",
     ),
     (
         "[&p {event_source_id: P, access_token: {env: A}}, *p]",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumer.consent import ConsentRules, OnDenied, decide, strictest
+from consumer.consent import ConsentRules, Decisions, OnDenied, decide, strictest
 from consumer.event import Consent, ConsentState
 from tests.support.events import event
 
@@ -130,6 +130,38 @@ def test_limited_data_use_follows_region_and_event(
     """A denied ad_personalization limits the use where the region asks for it."""
     consent = record(ad_personalization=answer, region=region)
     assert decide(consent, IN_THE_US, limited_data_use=flag).limited_data_use is expected
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(*[st.sampled_from([None, *ConsentState])] * 3), max_size=12), st.data())
+def test_a_remembered_decision_is_the_one_that_would_be_made(
+    answers: list[tuple[ConsentState | None, ...]], data: st.DataObject
+) -> None:
+    """Whatever was decided before, by every answer, region, version and flag."""
+    decisions = Decisions(IN_THE_US)
+    names = ("marketing", "ad_user_data", "ad_personalization")
+    for states_ in answers:
+        given_ = event(
+            consent=None
+            if data.draw(st.booleans())
+            else {
+                **dict(zip(names, states_, strict=True)),
+                "region": data.draw(st.sampled_from([None, "US", "DE"])),
+                "cmp_version": data.draw(st.sampled_from([None, "1"])),
+                "collected_at": data.draw(st.integers(0, 3)),
+            },
+            limited_data_use=data.draw(st.sampled_from([None, True, False])),
+        )
+        expected = decide(given_["consent"], IN_THE_US, limited_data_use=given_["limited_data_use"])
+        assert decisions.of(given_) == decisions.of(given_) == expected
+
+
+def test_the_memory_of_decisions_is_bounded() -> None:
+    """Regions and versions come with the events, and a hostile producer invents them."""
+    decisions = Decisions(ConsentRules())
+    for number in range(5_000):
+        decisions.of(event(consent=ALL_GRANTED | {"cmp_version": str(number)}))
+    assert len(decisions._known) <= 1024
 
 
 states = st.sampled_from(ConsentState)

@@ -9,14 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumer.event import EventSource
 from consumer.identity import (
-    MATCH_KEYS,
     PERSONAL_FIELDS,
     Identified,
     Identity,
     IdentityRules,
     Recent,
+    with_click_id,
 )
+from consumer.source_rules import RULES
 from tests.support.events import event
 
 if TYPE_CHECKING:
@@ -36,7 +38,19 @@ def identify(
     rules: IdentityRules | None = None, url: str = URL, *, strip: bool = False, **user: Any
 ) -> Identified:
     """The identifiers of a web event with these fields."""
-    return Identity(rules or IdentityRules()).web(event(user=user)["user"], url, strip=strip)
+    found = of(Identity(rules or IdentityRules()), event(user=user)["user"], strip=strip)
+    return with_click_id(found, url)
+
+
+def of(
+    identity: Identity,
+    user: dict[str, Any] | None,
+    source: EventSource = EventSource.WEB,
+    *,
+    strip: bool = False,
+) -> Identified:
+    """What an identity that may remember makes of a user record."""
+    return identity.identify(identity.plan(source), user, strip=strip)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +143,7 @@ def test_an_unusable_value_is_left_out_with_a_warning(field: str, value: str) ->
 @pytest.mark.parametrize("blank", [None, "", "  "])
 def test_a_blank_value_is_absent(blank: str | None) -> None:
     """Nothing was said, so nothing is sent and nobody is warned."""
-    user = dict.fromkeys((*MATCH_KEYS, "locale"), blank)
+    user = dict.fromkeys(RULES[EventSource.WEB].user, blank)
     assert identify(**user) == Identified({}, (), ())
 
 
@@ -192,13 +206,14 @@ def test_a_list_without_a_usable_value_is_left_out() -> None:
 
 def test_stripping_takes_out_what_names_the_person_and_says_so() -> None:
     """E-mail, phone, external id, names and zip leave; click id, address and agent stay."""
-    user = dict.fromkeys((*MATCH_KEYS, "locale"), "x") | {
+    taken = RULES[EventSource.WEB].user
+    user = dict.fromkeys(taken, "x") | {
         "ip": "8.8.8.8",
         "email": ["a@b.c"],
         "locale": "en",
     }
     found = identify(strip=True, **user)
-    assert found.user.keys() == {*MATCH_KEYS, "locale"} - PERSONAL_FIELDS
+    assert found.user.keys() == set(taken) - PERSONAL_FIELDS
     assert set(found.removed) == {f"user.{name}" for name in PERSONAL_FIELDS}
     assert found.warnings == ()
 
@@ -220,7 +235,7 @@ def test_the_click_id_is_taken_from_the_page_where_the_event_has_none(
 ) -> None:
     """Percent-decoded and otherwise as it stands, from the query alone."""
     assert identify(url=url).user.get("ttclid") == ttclid
-    without_user = Identity(IdentityRules()).web(None, url, strip=False)
+    without_user = with_click_id(of(Identity(IdentityRules()), None), url)
     assert without_user.user.get("ttclid") == ttclid
 
 
@@ -276,12 +291,12 @@ def test_a_person_seen_before_is_identified_alike_and_never_changed() -> None:
     """Every record of a visit gets its own click id; the remembered one stays as it was."""
     identity = Identity(IdentityRules())
     user = event(user={"email": "jane@example.com", "phone": "+12133734253"})["user"]
-    first = identity.web(user, URL, strip=False)
-    with_click = identity.web(user, f"{URL}?ttclid=E.C.P.1", strip=False)
-    again = identity.web(user, URL, strip=False)
+    first = of(identity, user)
+    with_click = with_click_id(of(identity, user), f"{URL}?ttclid=E.C.P.1")
+    again = of(identity, user)
     assert again == first
     assert with_click.user == {**first.user, "ttclid": "E.C.P.1"}
-    stripped = identity.web(user, URL, strip=True)
+    stripped = of(identity, user, strip=True)
     assert stripped.user == {}
     assert stripped.removed == ("user.email", "user.phone")
 
@@ -291,7 +306,7 @@ def test_a_giant_value_is_not_remembered() -> None:
     identity = Identity(IdentityRules())
     user = event(user={"user_agent": "x" * 100_000, "phone": "1" * 1000})["user"]
     for _ in range(2):
-        assert identity.web(user, URL, strip=False).user == {"user_agent": "x" * 100_000}
+        assert of(identity, user).user == {"user_agent": "x" * 100_000}
     assert "0 of at most" in repr(identity._persons)
     assert "0 of at most" in repr(identity._phones)
 
@@ -300,6 +315,6 @@ def test_an_unusable_phone_is_remembered_as_such() -> None:
     """The second time costs no parsing and is answered alike."""
     identity = Identity(IdentityRules())
     user = event(user={"phone": "call me"})["user"]
-    first, second = (identity.web(user, URL, strip=False) for _ in range(2))
+    first, second = (of(identity, user) for _ in range(2))
     assert first == second
     assert [warning.field for warning in second.warnings] == ["user.phone"]

@@ -123,6 +123,29 @@ def test_what_cannot_be_sent_is_refused_and_named_as_far_as_it_is_known(
     assert made.key == b""
 
 
+def test_what_consent_decided_is_known_of_a_refused_event_too() -> None:
+    """Its trace tells states, region and version, as that of any other."""
+    asked = {**GRANTED, "region": "US-CA", "cmp_version": "2.1"}
+    made = item(event(consent=asked, limited_data_use=True))
+    answer = intake().prepare(made, START_MS)
+    assert isinstance(answer, Refused)
+    assert (answer.reason, answer.field) == (Reason.INVALID, "user.ip")
+    assert made.consent is not None
+    assert (made.consent.region, made.consent.cmp_version) == ("US-CA", "2.1")
+
+
+def test_what_consent_decided_stays_known_when_a_later_attempt_comes_too_late() -> None:
+    """An event may grow too old while it waits; that is found before its consent is asked."""
+    station, made = intake(), item(event(consent=GRANTED))
+    assert station.prepare(made, START_MS) is None
+    decided = made.consent
+    assert decided is not None
+    answer = station.restrict(made, decided, START_MS + 30 * 86_400_000)
+    assert isinstance(answer, Refused)
+    assert answer.reason is Reason.TOO_OLD
+    assert made.consent is decided
+
+
 def test_a_schema_that_is_not_known_is_asked_for_and_then_the_item_goes_on() -> None:
     """The same item, as if nothing had been missing."""
     decoder = JsonDecoder()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted([*ROOT.glob("consumer/**/*.py"), *ROOT.glob("tests/**/*.py")])
-CONFIGURATIONS = sorted(ROOT.glob("deploy/**/*.yaml"))
+CONFIGURATIONS = sorted(ROOT.glob("deploy/*.yaml"))
 _SILENCER = re.compile(
     r"#\s*(?:noqa(?::\s*[A-Z]+[0-9]+(?:\s*,\s*[A-Z]+[0-9]+)*)?|type:\s*ignore(?:\[[^]]*\])?)(.*)"
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
 from hypothesis import given, settings
 
 from consumer.event import (
@@ -120,6 +121,32 @@ def test_an_events_span_tells_its_whole_way() -> None:
         "tiktok.verdict": "accepted",
     }
     assert span.links == (item.attempts[0].trace,)
+
+
+@pytest.mark.parametrize("limited", [True, False, None])
+def test_an_events_span_tells_whether_the_use_of_its_data_is_limited(
+    limited: bool | None,  # noqa: FBT001  a column of the table
+) -> None:
+    """As it was decided; nothing where there is no such flag to send."""
+    item = delivered()
+    assert item.mapped is not None
+    item.mapped = item.mapped._replace(consent=CONSENT._replace(limited_data_use=limited))
+    told = dict(event_span(item, "group").attributes)
+    assert told.get("tiktok.consent.limited_data_use") is limited
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [(Outcome.SUPPRESSED, Reason.CONSENT), (Outcome.DEAD_LETTERED, Reason.INVALID)],
+)
+def test_an_unsent_events_span_tells_its_consent(outcome: Outcome, reason: Reason) -> None:
+    """What was decided before it came to nothing is why, or stays of interest."""
+    item = delivered()
+    item.mapped, item.consent = None, CONSENT
+    item.outcome, item.reason = outcome, reason
+    told = dict(event_span(item, "group").attributes)
+    assert told["tiktok.consent.ad_user_data"] == "DENIED"
+    assert (told["tiktok.consent.region"], told["tiktok.consent.cmp_version"]) == ("US-CA", "2.1")
 
 
 def test_a_dead_letter_is_an_error_with_its_reason() -> None:
