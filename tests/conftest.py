@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 from tests.support import kafka as kafka_support
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# Time is never what a property is about, and machines are busy.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 _USED: list[str] = []
 
