@@ -10,6 +10,7 @@ sessions by its own clock, and may have stood still, too.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from tests.faults.evidence import IncidentKind
@@ -94,11 +95,22 @@ def _after_waking(evidence: Evidence, stop: Incident) -> Iterator[int]:
 
 
 def _process_of(evidence: Evidence, stop: Incident) -> bytes | None:
-    """Which process marked the events that the stopped one had sent, the last time before."""
+    """Which process of this member was the last to mark something before it was stopped."""
     found = [
         (at, process)
         for process, marks in evidence.history.first_keys.items()
-        for at, key in marks
-        if at < stop.began and evidence.app_of_key.get(key) == stop.app
+        if _app_of(evidence, process) == stop.app
+        for at, _ in marks
+        if at < stop.began
     ]
     return max(found)[1] if found else None
+
+
+def _app_of(evidence: Evidence, process: bytes) -> str | None:
+    """Whose process it was: of most of what it marked. The rest others had sent before it."""
+    apps = Counter(
+        app
+        for _, key in evidence.history.first_keys[process]
+        if (app := evidence.app_of_key.get(key)) is not None
+    )
+    return apps.most_common(1)[0][0] if apps else None

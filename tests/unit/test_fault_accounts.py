@@ -202,6 +202,28 @@ def test_a_process_that_wakes_up_may_not_send_before_it_owns_something(
     assert len(settle(forged).findings) == 1
 
 
+def test_a_mark_for_what_another_had_sent_does_not_make_a_process_another_member(
+    forged: ForgedRound,
+) -> None:
+    """The next owner sends again, and marks, what the stopped one had sent and not marked."""
+    forged.happened(IncidentKind.STOP, "first", NOW + 100, NOW + 110)
+    *others, shared = [*forged.evidence.load.with_fate(Fate.DELIVERED)][:4]
+    keys = forged.evidence.keys
+    forged.evidence.app_of_key = {
+        **{keys[event]: "second" for event in others[1:]},
+        **{keys[event]: "first" for event in (others[0], shared)},
+    }
+    for offset, event in enumerate((*others[1:], shared), 3000):
+        forged.mark(event, offset, NOW + 99, b"second")
+    forged.mark(others[0], 3010, NOW + 98, b"first")
+    forged.take_over(b"second", 1500, NOW + 107)
+    forged.take_over(b"first", 2000, NOW + 112)
+    forged.request("first", NOW + 113)
+    assert settle(forged).findings == []
+    forged.request("first", NOW + 111)
+    assert len(settle(forged).findings) == 1
+
+
 def test_a_process_that_nobody_has_replaced_meanwhile_may_go_on(forged: ForgedRound) -> None:
     """A broker that stood still, too, has not ended its session: it proves itself, and sends."""
     forged.happened(IncidentKind.STOP, "first", NOW + 100, NOW + 110)
