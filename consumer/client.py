@@ -25,7 +25,7 @@ from consumer.verdict import Answer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from consumer.deliver import Request
+    from consumer.requests import Request
     from consumer.tokens import Tokens
     from consumer.verdict import Failure
 

@@ -24,7 +24,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from consumer.limits import GateState
+from consumer.hold_gate import GateState
 from consumer.park_choice import Bounds, Choice, ParkingSettings, Situation, in_air, take_out
 from consumer.retry_headers import retry_record
 from consumer.retry_partition import CROWD, PROBES, RETRY_WAITING, RetryPartition

@@ -43,11 +43,11 @@ from consumer.messages import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
-    from consumer.deliver import Request
     from consumer.engine import Engine
     from consumer.event import Attempt, Item, Record, TopicPartition
     from consumer.messages import Marks, Reached, StateChunk
     from consumer.offsets import CommitOffset
+    from consumer.requests import Request
     from consumer.source_events import AssignedPartition, CommitResult, PositionChange
     from consumer.verdict import Answer
 

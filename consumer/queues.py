@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from consumer.batch import Batch, BatchLimits, Lane
-from consumer.limits import Gates, GateState, RetryPolicy, TokenBucket
+from consumer.limits import Gates, RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +32,7 @@ class Queue:
 
     def __init__(self, destination: Destination, settings: DeliverySettings) -> None:
         self.destination = destination
-        self.gates = Gates(TokenBucket(settings.requests_per_second), settings.max_concurrency)
+        self.gates = Gates(settings.requests_per_second, settings.max_concurrency)
         self.lanes: dict[str | None, Lane] = {}
         self.ready: deque[Batch] = deque()
         self.retrying: list[tuple[float, int, Batch]] = []
@@ -52,11 +53,16 @@ class Queue:
         Batches that are being announced have their places already, also that of a probe.
         """
         if self.announcing and (
-            self.gates.hold.state is not GateState.OPEN
-            or self.gates.in_flight + self.announcing >= self.gates.concurrency
+            not self.gates.hold.is_open
+            or self.gates.in_flight + self.announcing >= self.gates.concurrency.limit
         ):
             return math.inf
         return self.gates.ready_at(now)
+
+    def opened(self, now: float) -> None:
+        """The gate has opened again (seconds): what backs off need not wait any longer."""
+        self.retrying = [(min(at, now), order, batch) for at, order, batch in self.retrying]
+        heapq.heapify(self.retrying)
 
     def close_due(self, now: float) -> None:
         """Closes batches whose linger is over, where they can go at once.

@@ -22,7 +22,7 @@ from tests.support.world import PIXEL, START_MS, TIMEOUT, World, code, event, ok
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from consumer.deliver import Request
+    from consumer.requests import Request
 
 HOUR, DAY = 3600.0, 24 * 3600.0
 SELDOM = EngineSettings(commit_interval=120.0, session_timeout=3000.0)

@@ -28,7 +28,7 @@ from consumer.verdict import Answer
 from tests.support.world import OTHER_PIXEL, PIXEL, TIMEOUT, World, code, event, ok
 
 if TYPE_CHECKING:
-    from consumer.deliver import Request
+    from consumer.requests import Request
 
 THIRD_PIXEL = "C9THIRD4567890DEFGHIJ"
 PIXELS = tuple(Destination(EventSource.WEB, i) for i in (PIXEL, OTHER_PIXEL, THIRD_PIXEL))

@@ -31,8 +31,8 @@ from tests.support.world import (
 )
 
 if TYPE_CHECKING:
-    from consumer.deliver import Request
     from consumer.event import Headers
+    from consumer.requests import Request
 
 FIRST = TopicPartition(TOPIC, 0)
 ONE_BY_ONE = BatchLimits(max_events=1)
