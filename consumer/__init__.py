@@ -3,9 +3,11 @@
 The modules in the order in which an event meets them:
 
     event         the values that travel: record, item, outcome
-    source        Kafka to chunks of records (group_member: the group; partition_reader,
-                  retry_source: reading; fetching, reading_thread: what librdkafka has)
-    position      where to begin reading a partition
+    source        Kafka to chunks of records (group_member: the group, with take_over,
+                  group_commits, group_session; partition_reader, retry_source: reading;
+                  reading_thread, fetching, kafka_records: librdkafka's side;
+                  source_reports, source_events: what the loop is told)
+    position      where to begin reading a partition (source_positions: what the broker says)
     engine        every decision, without I/O: inputs in, actions out
       arrivals      records on their way to the look-up
       intake        one record through the next five
@@ -19,9 +21,12 @@ The modules in the order in which an event meets them:
       dedup         the same event twice, on its way or accepted
       lookups       what the local stores are asked
       batch         events that share a request
-      limits        rate, concurrency, hold; bounds in flight
+      limits        a destination's gates, and the bounds in flight (token_bucket, learned_rate:
+                    requests a second; concurrency: at once; hold_gate: none for a while;
+                    retry_budget: when failures are too many)
       queues        what waits for a destination
-      deliver       attempts, retries, splitting a refused batch
+      deliver       attempts and retries (requests: what it says; guilty: splitting a refused batch;
+                    expiry: events whose time is over)
       lease         for how long a proof of membership lets attempts start
       verdict       what an answer of TikTok means
       settle        from a verdict to the one outcome of a record
@@ -37,10 +42,12 @@ The modules in the order in which an event meets them:
     pipeline      the engine's actions as I/O, the world's answers as its inputs
     client        requests to TikTok (tokens: who may)
     registry      schemas over HTTP
-    store         accepted keys on this machine
+    store         accepted keys on this machine (store_partition: of one partition;
+                  store_position: how far it has come; store_database: RocksDB)
     state_reader  the state topic, in chunks (state_fetcher: its consumer; log_ends: its ends)
     emit          records to Kafka (produce_lanes: in which order; produce_errors: what went wrong)
-    topics        the program's own topics (own_topics: names; topic_rules: settings)
+    topics        the program's own topics (own_topics: names; topic_rules: settings;
+                  topic_checks: made, extended or judged; topic_admin: the broker's answers)
 
 Around them: config (and settings, units, secret), errors, telemetry (spans, otlp, metrics, logs,
 tracing), status, admin, app (everything is built there) and cli. `sandbox` is a whole local world

@@ -32,7 +32,7 @@ from consumer.state_reader import StateReader
 from consumer.status import WAITING_FOR_GROUP, Status
 from consumer.store import Stores
 from consumer.telemetry import Telemetry
-from consumer.tokens import Tokens
+from consumer.tokens import CHECK_SECONDS, Tokens, TokenWatch
 from consumer.topic_rules import Spans
 from consumer.topics import TopicKeeper
 
@@ -170,11 +170,16 @@ class App:
                 stack.push_async_callback(states.stop, config.shutdown_timeout * 0.1)
                 for topic, partitions in grown:
                     pipeline.topic_grown(topic, partitions)
+                pipeline.source_partitions(topics.partitions)
                 await source.start()
                 stack.push_async_callback(source.stop, config.shutdown_timeout * 0.9)
                 beside = [
                     asyncio.create_task(work)
-                    for work in (_sample(observer), _keep(topics, pipeline))
+                    for work in (
+                        _sample(observer),
+                        _keep(topics, pipeline),
+                        _watch(TokenWatch(tokens, targets), pipeline),
+                    )
                 ]
                 for task in beside:
                     stack.callback(task.cancel)
@@ -311,6 +316,17 @@ async def _keep(topics: TopicKeeper, pipeline: Pipeline) -> None:
             logger.error("%s", problem)
         for topic, _, partitions in grown:
             pipeline.topic_grown(topic, partitions)
+        pipeline.source_partitions(topics.partitions)
+
+
+async def _watch(tokens: TokenWatch, pipeline: Pipeline) -> None:
+    """Lets destinations that are shut try another token as soon as it is there."""
+    while True:
+        await asyncio.sleep(CHECK_SECONDS)
+        queues = pipeline.engine.delivery.queues
+        shut = {d for d, queue in queues.items() if not queue.gates.hold.is_open}
+        if changed := tokens.changed(shut):
+            pipeline.token_changed(changed)
 
 
 def _stop_signals(loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:

@@ -120,6 +120,7 @@ class Observer:
         metrics.concurrency_limit.replace(
             {(d,): q.gates.concurrency.limit for d, q in queues.items()}
         )
+        metrics.rate_limit.replace({(d,): q.gates.rate.current for d, q in queues.items()})
         metrics.destination_state.replace(
             {
                 (d, state.value): float(q.gates.hold.state is state)

@@ -8,13 +8,13 @@ import time
 from typing import TYPE_CHECKING
 
 import click
+from tests.simulation.campaign import MOST_SEEDS, Figures, campaign, catch_again, hunt
+from tests.simulation.story import explain, tell
 
 from tests.simulation import caught
-from tests.simulation.campaign import MOST_SEEDS, Figures, campaign, catch_again, hunt
 from tests.simulation.drawing import draw
 from tests.simulation.mutations import PLANTED
 from tests.simulation.run import run
-from tests.simulation.story import explain, tell
 
 if TYPE_CHECKING:
     from collections import Counter
