@@ -33,7 +33,8 @@ The modules in the order in which an event meets them:
       memory        what was tried and accepted, of all partitions
       state_log     of one partition: taking over, adding, handing over (state_records: its bytes)
       parking       what waits for a shut destination, and when it is read again (park_choice: which
-                    events; retry_partition: what is in it; retry_headers: what goes with it)
+                    events; slowness: of which destinations besides; retry_partition: what is in it;
+                    retry_headers: what goes with it)
       deadletter    the original and why it was refused
       offsets       what may be committed (commits: when; commit_metadata: what is done above it)
       again         what failed and is tried again later

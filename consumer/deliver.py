@@ -86,7 +86,7 @@ class Delivery:
         """Judges the answer to a request and files what is left to do."""
         batch, attempt = self._in_air.pop(handle)
         queue = self.queues[batch.destination]
-        queue.gates.finish(attempt.started.mono)
+        queue.came_back(handle)
         verdict = judge(answer, len(batch.items))
         attempt.ended = now
         attempt.http_status, attempt.code = verdict.http_status, verdict.code
@@ -264,8 +264,8 @@ class Delivery:
             item.attempts = first if not item.attempts else _later(item.attempts, attempt)
             item.attempt_count += 1
         attempt.repeats = repeats
-        queue.gates.start(now.mono)
         handle = next(self._handles)
+        queue.goes(handle, len(items), now.mono)
         self._in_air[handle] = (batch, attempt)
         destination = batch.destination
         return Request(

@@ -167,6 +167,11 @@ class InFlight:
     bytes: int = 0
     full: bool = False
 
+    @property
+    def pressed(self) -> bool:
+        """Whether more than half is taken: a source paused now would not flow again."""
+        return self.events * 2 > self.max_events or self.bytes * 2 > self.max_bytes
+
     def add(self, events: int, size: int) -> None:
         """Records were taken from the source."""
         self.events += events
@@ -178,5 +183,5 @@ class InFlight:
         """Records were settled or given up."""
         self.events -= events
         self.bytes -= size
-        if self.full and self.events * 2 <= self.max_events and self.bytes * 2 <= self.max_bytes:
+        if self.full and not self.pressed:
             self.full = False

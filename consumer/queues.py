@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 from collections import deque
 from dataclasses import dataclass, field
@@ -14,17 +15,22 @@ from consumer.limits import Gates, RetryPolicy
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from consumer.event import Destination, Item
+    from consumer.event import Destination, Instant, Item
 
 
 @dataclass(frozen=True, slots=True)
 class DeliverySettings:
-    """Limits of delivery. `requests_per_second` and `max_concurrency` hold for a destination."""
+    """Limits of delivery. All but the first two hold for a destination.
+
+    `max_events_in_air`: as many events may be in the air, and a batch more, so that a destination
+    that does not answer leaves the others their part of what the process may hold.
+    """
 
     batch: BatchLimits = field(default_factory=BatchLimits)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     requests_per_second: float = 50.0
     max_concurrency: int = 32
+    max_events_in_air: float = math.inf
 
 
 class Queue:
@@ -37,6 +43,9 @@ class Queue:
         self.ready: deque[Batch] = deque()
         self.retrying: list[tuple[float, int, Batch]] = []
         self.announcing = 0
+        self.events_in_air = 0
+        self._air: dict[int, tuple[float, int]] = {}
+        self._max_events_in_air = settings.max_events_in_air
         self._batch_limits = settings.batch
 
     def lane(self, test_event_code: str | None) -> Lane:
@@ -57,7 +66,21 @@ class Queue:
             or self.gates.in_flight + self.announcing >= self.gates.concurrency.limit
         ):
             return math.inf
+        if self.events_in_air >= self._max_events_in_air:
+            return math.inf
         return self.gates.ready_at(now)
+
+    def goes(self, handle: int, events: int, now: float) -> None:
+        """A request of so many events goes (seconds); to be called when `ready_at` said now."""
+        self._air[handle] = now, events
+        self.events_in_air += events
+        self.gates.start(now)
+
+    def came_back(self, handle: int) -> None:
+        """That request is over; what came of it follows."""
+        started, events = self._air.pop(handle)
+        self.events_in_air -= events
+        self.gates.finish(started)
 
     def opened(self, now: float) -> None:
         """The gate has opened again (seconds): what backs off need not wait any longer."""
@@ -87,6 +110,15 @@ class Queue:
         yield from (lane.items for lane in self.lanes.values())
         yield from (batch.items for batch in self.ready)
         yield from (batch.items for _, _, batch in self.retrying)
+
+    def longest_wait(self, now: Instant) -> float:
+        """Seconds for which the oldest batch has waited, for its turn or for its answer."""
+        waited = max([now.mono - started for started, _ in self._air.values()], default=0.0)
+        batches = itertools.chain(
+            itertools.islice(self.ready, 1), (batch for _, _, batch in self.retrying)
+        )
+        since_ns = min([batch.items[0].batched_ns for batch in batches], default=now.wall_ns)
+        return max(waited, (now.wall_ns - since_ns) / 1e9)
 
     def wake_at(self, now: float) -> float:
         """When something can go on without an input: seconds, infinity for never."""
