@@ -25,7 +25,7 @@ from consumer.event import (
     TopicPartition,
     TraceIds,
 )
-from consumer.limits import GateState
+from consumer.hold_gate import GateState
 from consumer.messages import Acknowledged
 from consumer.offsets import CommitOffset, Partition
 from consumer.park_choice import ParkingSettings, in_air
