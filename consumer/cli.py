@@ -107,7 +107,14 @@ def demo(events: int, seed: int) -> None:
     sys.exit(world.run(events=events, seed=seed))
 
 
-@main.command(epilog=_example("tiktok-events emulator --port 8088"))
+@main.command(
+    epilog=_example(
+        "tiktok-events emulator --port 8088",
+        """echo '{"pixel_rate": 20, "retry_after": "1"}' > scenario.json""",
+        """echo '{"a-token": {"app": "shop", "event_source_ids": ["C9..."]}}' > tokens.json""",
+        "tiktok-events emulator --scenario scenario.json --tokens tokens.json",
+    )
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",
@@ -116,16 +123,55 @@ def demo(events: int, seed: int) -> None:
     show_default=True,
     help="Port to listen on; 0 takes a free one.",
 )
-def emulator(host: str, port: int) -> None:
+@click.option(
+    "--scenario",
+    "scenario_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="How TikTok behaves at first, as JSON: latency, limits, faults. [default: all is well]",
+)
+@click.option(
+    "--tokens",
+    "tokens_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Which tokens there are, of which app and for which pixels, as JSON. [default: any token]",
+)
+@click.option(
+    "--strict/--no-strict",
+    default=True,
+    show_default=True,
+    help="Check every field of every event, or only count them (for load tests).",
+)
+@click.option(
+    "--remember",
+    type=click.IntRange(min=1000),
+    default=2_000_000,
+    show_default=True,
+    help="Events and requests to remember at most; about 110 bytes each.",
+)
+def emulator(
+    host: str,
+    port: int,
+    scenario_file: Path | None,
+    tokens_file: Path | None,
+    *,
+    strict: bool,
+    remember: int,
+) -> None:
     """Run the TikTok emulator alone, until stopped.
 
     It checks every field as strictly as TikTok does, refuses with TikTok's own wordings, throttles
-    and deduplicates, and tells over HTTP what it accepted.
+    and deduplicates, and tells over HTTP what it accepted. What goes wrong can be changed over
+    HTTP while it runs. A summary is printed at the end.
     """
-    from consumer.sandbox.emulator import run_emulator  # noqa: PLC0415  nothing else needs it
+    from consumer.sandbox import emulator_command  # noqa: PLC0415  nothing else needs it
 
+    settings = emulator_command.settings_from_files(
+        scenario_file, tokens_file, strict=strict, remember=remember
+    )
     try:
-        sys.exit(run_emulator(host, port))
+        sys.exit(emulator_command.run_emulator(host, port, settings))
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else "cannot be listened on"
         click.echo(f"Error: {host}:{port}: {reason}; choose another --port", err=True)

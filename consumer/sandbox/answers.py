@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from email.utils import formatdate
+from math import ceil
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -20,19 +22,30 @@ TOKEN_MISSING = 40104
 TOKEN_WRONG = 40105
 PIXEL_THROTTLED = 40132
 
+TOO_MANY_REQUESTS = 429
+TOO_LARGE = 413
+
 MESSAGES: Mapping[int, str] = {
     OK: "OK",
     PARTIAL: "Partially successful",
     NO_PERMISSION: "No permission to operate this event source.",
+    40016: "Too many requests. Please retry in some time.",
+    40050: "The resource exists already.",
     APP_THROTTLED: "Too many requests. Please retry in some time.",
+    40101: "Invalid authorization parameters.",
     TOKEN_EXPIRED: "Access token is expired.",
     TOKEN_MISSING: "Access token is empty.",
     TOKEN_WRONG: "Access token is incorrect or has been revoked.",
     PIXEL_THROTTLED: "Too many requests for this event source.",
+    40133: "Too many requests of this advertiser.",
+    40202: "The request could not be served.",
     40900: "The resource exists already.",
     50000: "System error.",
+    50002: "System error.",
     60001: "The service is under maintenance.",
+    61000: "Too many requests. Please retry in some time.",
 }
+"""What goes with a code. The codes are documented; most of their wordings are not."""
 
 THROTTLED = frozenset({APP_THROTTLED, PIXEL_THROTTLED, 40016, 40133, 61000})
 """Codes that ask for fewer requests."""
@@ -46,8 +59,9 @@ _PAGE = b"<html><head><title>%d</title></head><body><h1>%d</h1><hr>gateway</body
 class Reply(NamedTuple):
     """What goes back, `delay` seconds later.
 
-    `answered` is false where the connection closes instead of an answer. `number` is the
-    request's in the ground truth.
+    `answered` is false where the connection closes instead of an answer, `cut` true where it
+    closes in the middle of one. `code` is the one that the client can read, None where there is
+    none. `number` is the request's in the ground truth.
     """
 
     status: int
@@ -57,6 +71,8 @@ class Reply(NamedTuple):
     delay: float = 0.0
     answered: bool = True
     number: int = 0
+    code: int | None = None
+    cut: bool = False
 
 
 def page(status: int) -> bytes:
@@ -64,13 +80,20 @@ def page(status: int) -> bytes:
     return _PAGE % (status, status)
 
 
-def body(code: int, message: str | None, request_id: str) -> bytes:
+def body(
+    code: int, message: str | None, request_id: str, data: Mapping[str, Any] | None = None
+) -> bytes:
     """TikTok's own answer; without a message, the one that goes with the code."""
     return orjson.dumps(
         {
             "code": code,
             "message": message or MESSAGES.get(code, "Refused."),
             "request_id": request_id,
-            "data": {},
+            "data": data or {},
         }
     )
+
+
+def http_date(seconds: float) -> str:
+    """A time in seconds since the epoch as HTTP writes it, the next whole second."""
+    return formatdate(ceil(seconds), usegmt=True)

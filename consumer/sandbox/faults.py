@@ -1,19 +1,20 @@
 """What can go wrong on TikTok's side, on demand and repeatable.
 
-A `Scenario` is a value: how slow the answers are, how refusals are worded, which tokens have
-expired, and a list of faults. For each request the faults are tried in their order and the first
-that strikes decides. A fault strikes for one destination or all, with a probability, a number of
-times, or within a span of time; so a script of one-shot faults, a noisy day and a throttled
-minute are all the same list. Chance comes from the scenario's seed alone.
+A `Scenario` is a value: how slow the answers are, how refusals are worded, which tokens are good,
+how many requests are too many, and a list of faults. For each request the faults are tried in
+their order and the first that strikes decides. A fault strikes for one destination, one app or
+all, with a probability, a number of times, or within a span of time; so a script of one-shot
+faults, a noisy day and a throttled minute are all the same list. Chance comes from the scenario's
+seed alone.
 """
 
 from __future__ import annotations
 
-import random
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from consumer.sandbox.answers import PARTIAL
 from consumer.sandbox.rules import IndexWording
 
 if TYPE_CHECKING:
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
 class FaultKind(StrEnum):
     """What happens to a request that a fault strikes.
 
-    Only `close_after` and `late` let TikTok take the events: the client cannot know it. `page` is
-    a gateway's HTML, with HTTP `status`; `code` an answer of TikTok's with that code and nothing
-    taken.
+    `code` is an answer of TikTok's with that code and nothing taken; `page` a gateway's HTML with
+    HTTP `status`. `hang` ends without an answer after `seconds`, `late` answers after as long.
+    `close_before` and `close_after` close the connection instead of answering, `cut` in the middle
+    of the answer. Only `close_after`, `cut` and `late` let TikTok take the events: the client
+    cannot know it. `code` and `page` can be told to (`Fault.taken`).
     """
 
     CODE = "code"
@@ -34,6 +37,27 @@ class FaultKind(StrEnum):
     LATE = "late"
     CLOSE_BEFORE = "close_before"
     CLOSE_AFTER = "close_after"
+    CUT = "cut"
+
+
+class FailedBy(StrEnum):
+    """How a partial success names the events that failed, if it does: nobody documents it."""
+
+    INDEX = "index"
+    EVENT_ID = "event_id"
+    NOTHING = "nothing"
+
+
+class ThrottleForm(StrEnum):
+    """How a rate limit answers.
+
+    `body` is HTTP 200 with the code, as TikTok answers nearly everything; `status` is HTTP 429
+    with the code; `page` is HTTP 429 from a gateway, without a code.
+    """
+
+    BODY = "body"
+    STATUS = "status"
+    PAGE = "page"
 
 
 class ScenarioError(ValueError):
@@ -45,9 +69,17 @@ class Fault:
     """One thing that goes wrong.
 
     `code`, `status`, `message` and `retry_after` shape the answer of `code` and `page`; `seconds`
-    is how long `hang` and `late` last. `event_source_id` None strikes every destination. `times`
-    None strikes without end. The fault is in force from `after` seconds after the scenario was
-    set, for `lasting` seconds or, with None, until another scenario is set.
+    is how long `hang` and `late` last. `event_source_id` and `app` None strike every destination
+    and every app. `times` None strikes without end. The fault is in force from `after` seconds
+    after it was set, for `lasting` seconds or, with None, until it is taken away.
+
+    `taken` says that TikTok takes the events although the answer of `code` or `page` hides it.
+    `failed` are the indices of the events that a partial success (code 20001) does not take, which
+    its answer names by `failed_by`. `retry_after_date` sends the seconds of `retry_after` as an
+    HTTP date.
+
+    Raises:
+        ScenarioError: parts that contradict each other.
     """
 
     kind: FaultKind
@@ -61,6 +93,16 @@ class Fault:
     times: int | None = None
     after: float = 0.0
     lasting: float | None = None
+    app: str | None = None
+    taken: bool = False
+    failed: tuple[int, ...] = ()
+    failed_by: FailedBy = FailedBy.INDEX
+    retry_after_date: bool = False
+
+    def __post_init__(self) -> None:
+        if self.failed and (self.kind is not FaultKind.CODE or self.code != PARTIAL):
+            raise ScenarioError(f"failed: only code {PARTIAL} takes a part of a request")
+        _check_retry_after(self.retry_after, as_date=self.retry_after_date)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +110,19 @@ class Scenario:
     """How TikTok behaves until another scenario is set.
 
     `latency_ms` is the time every answer takes, plus a random part of up to `latency_jitter_ms`.
-    `retry_after` is sent with every throttled answer, as it is: seconds, an HTTP date or None.
-    Rates are requests per second, of an app and of a pixel; None means no limit.
+
+    Rates are requests per second; None means no limit. `app_rate` and `pixel_rate` hold for each
+    app and each pixel that `app_rates` and `pixel_rates` do not name. Both limits count at once.
+    A limit lets through `burst_seconds` worth of requests that come together after a pause.
+    `throttle_form` is how it answers; `retry_after` goes with every throttled answer as it is,
+    or, with `retry_after_date`, its seconds as an HTTP date.
+
+    A token is good unless it is one of `expired_tokens`, or `tokens_valid_from` has it and so many
+    seconds have not passed yet (it is unknown until then), or `tokens_valid_until` has it and
+    they have (it is expired since then). `max_body_bytes` is where a gateway answers 413.
+
+    Raises:
+        ScenarioError: parts that contradict each other.
     """
 
     seed: int = 0
@@ -81,6 +134,17 @@ class Scenario:
     retry_after: str | None = None
     expired_tokens: frozenset[str] = frozenset()
     faults: tuple[Fault, ...] = ()
+    app_rates: Mapping[str, float] = field(default_factory=dict)
+    pixel_rates: Mapping[str, float] = field(default_factory=dict)
+    burst_seconds: float = 1.0
+    throttle_form: ThrottleForm = ThrottleForm.BODY
+    retry_after_date: bool = False
+    tokens_valid_from: Mapping[str, float] = field(default_factory=dict)
+    tokens_valid_until: Mapping[str, float] = field(default_factory=dict)
+    max_body_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_retry_after(self.retry_after, as_date=self.retry_after_date)
 
     def __repr__(self) -> str:
         """What is played, without the tokens."""
@@ -90,121 +154,8 @@ class Scenario:
         )
 
 
-def scenario_from_json(document: object) -> Scenario:
-    """A scenario from its JSON form: the same names, every one of them optional.
-
-    Raises:
-        ScenarioError: an unknown key, a wrong type or a number out of range.
-    """
-    values = _checked(document, Scenario, "scenario")
-    faults = values.pop("faults", ())
-    return Scenario(
-        **_converted(values, "scenario"),
-        faults=tuple(
-            Fault(**_converted(_checked(fault, Fault, f"faults[{place}]"), f"faults[{place}]"))
-            for place, fault in enumerate(faults)
-        ),
-    )
-
-
-def scenario_to_json(scenario: Scenario) -> dict[str, Any]:
-    """The JSON form that `scenario_from_json` reads."""
-    return {**asdict(scenario), "expired_tokens": sorted(scenario.expired_tokens)}
-
-
-_NUMBERS = (int, float)
-_TYPES: Mapping[str, tuple[type, ...]] = {
-    "seed": (int,),
-    "latency_ms": _NUMBERS,
-    "latency_jitter_ms": _NUMBERS,
-    "wording": (str,),
-    "app_rate": (*_NUMBERS, type(None)),
-    "pixel_rate": (*_NUMBERS, type(None)),
-    "retry_after": (str, type(None)),
-    "expired_tokens": (list,),
-    "faults": (list,),
-    "kind": (str,),
-    "code": (int,),
-    "status": (int, type(None)),
-    "message": (str, type(None)),
-    "seconds": _NUMBERS,
-    "event_source_id": (str, type(None)),
-    "probability": _NUMBERS,
-    "times": (int, type(None)),
-    "after": _NUMBERS,
-    "lasting": (*_NUMBERS, type(None)),
-}
-
-
-def _checked(document: object, shape: type[Fault | Scenario], path: str) -> dict[str, Any]:
-    if not isinstance(document, dict):
-        raise ScenarioError(f"{path}: an object is expected")
-    known = [field.name for field in fields(shape)]
-    for name, value in document.items():
-        if name not in known:
-            raise ScenarioError(f"{path}.{name}: unknown key, known are {', '.join(known)}")
-        if type(value) not in _TYPES[name]:
-            allowed = " or ".join(kind.__name__ for kind in _TYPES[name])
-            raise ScenarioError(f"{path}.{name}: {allowed} is expected")
-        if type(value) in _NUMBERS and value < 0:
-            raise ScenarioError(f"{path}.{name}: must not be negative")
-    if shape is Fault and "kind" not in document:
-        raise ScenarioError(f"{path}.kind: is required")
-    return dict(document)
-
-
-def _converted(values: dict[str, Any], path: str) -> dict[str, Any]:
-    for name, choices in (("kind", FaultKind), ("wording", IndexWording)):
-        if name not in values:
-            continue
-        try:
-            values[name] = choices(values[name])
-        except ValueError:
-            listed = ", ".join(choices)
-            raise ScenarioError(f"{path}.{name}: must be one of {listed}") from None
-    if "expired_tokens" in values:
-        if not all(isinstance(token, str) for token in values["expired_tokens"]):
-            raise ScenarioError(f"{path}.expired_tokens: a list of strings is expected")
-        values["expired_tokens"] = frozenset(values["expired_tokens"])
-    return values
-
-
-class Weather:
-    """The scenario in force: draws what happens to each request.
-
-    `now` is in seconds by any clock that does not jump; the same one for every call.
-    """
-
-    def __init__(self, scenario: Scenario, now: float) -> None:
-        self.scenario = scenario
-        self._began = now
-        self._random = random.Random(scenario.seed)  # noqa: S311  repeatable, not secret
-        self._faults = list(scenario.faults)
-
-    def strike(self, event_source_id: str | None, now: float) -> Fault | None:
-        """The fault that strikes a request for this destination, if one does."""
-        elapsed = now - self._began
-        for place, fault in enumerate(self._faults):
-            if not _in_force(fault, event_source_id, elapsed):
-                continue
-            if fault.probability < 1.0 and self._random.random() >= fault.probability:
-                continue
-            if fault.times is not None:
-                self._faults[place] = replace(fault, times=fault.times - 1)
-            return fault
-        return None
-
-    def latency(self) -> float:
-        """Seconds until the next answer."""
-        jitter = self.scenario.latency_jitter_ms
-        drawn = self._random.random() * jitter if jitter else 0.0
-        return (self.scenario.latency_ms + drawn) / 1000
-
-
-def _in_force(fault: Fault, event_source_id: str | None, elapsed: float) -> bool:
-    return (
-        fault.times != 0
-        and fault.event_source_id in (None, event_source_id)
-        and elapsed >= fault.after
-        and (fault.lasting is None or elapsed < fault.after + fault.lasting)
-    )
+def _check_retry_after(retry_after: str | None, *, as_date: bool) -> None:
+    if not as_date:
+        return
+    if retry_after is None or not (retry_after.isascii() and retry_after.isdigit()):
+        raise ScenarioError("retry_after: must be whole seconds where retry_after_date is set")

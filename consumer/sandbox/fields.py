@@ -32,7 +32,10 @@ STANDARD_EVENTS = frozenset(
     SubmitApplication Subscribe ViewContent CompletePayment SubmitForm ClickButton PlaceAnOrder
     Pageview""".split()  # noqa: SIM905  the same
 )
-"""Standard event names, older ones included; the only ones an offline event may have."""
+"""Standard event names of web, offline and crm, older ones included."""
+
+OFFLINE_EVENTS = STANDARD_EVENTS - {"Pageview"}
+"""The only names an offline event may have. A page view is the pixel's, and no pixel is there."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LOCALE = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8})*")
@@ -62,7 +65,11 @@ def boolean(value: object) -> str | None:
 
 
 def unix_seconds(value: object) -> str | None:
-    """Whole seconds since the epoch; milliseconds are recognised by their size."""
+    """Whole seconds since the epoch.
+
+    TikTok documents the unit and no limit of age. A value that only makes sense in milliseconds is
+    not in that unit and is refused; how old or how far ahead an event is, is nobody's rule here.
+    """
     if type(value) is not int:
         return "not a valid integer."
     return None if value in _PRESENT_DAY else f"{value} is not a Unix time in seconds."
@@ -128,9 +135,10 @@ def plain_place(value: object) -> str | None:
 @lru_cache(maxsize=4096)
 def _is_public(value: str) -> bool:
     try:
-        return ip_address(value).is_global
+        address = ip_address(value)
     except ValueError:
         return False
+    return address.is_global and not address.is_multicast
 
 
 @lru_cache(maxsize=4096)

@@ -149,7 +149,7 @@ def _check_required(
         why = check(event[name]) if name in event else _MISSING
         if why is not None:
             return Complaint(name, why)
-    if source == "offline" and event["event"] not in fields.STANDARD_EVENTS:
+    if source == "offline" and event["event"] not in fields.OFFLINE_EVENTS:
         return Complaint("event", f"'{event['event']}' is not a standard event.")
     for name, section in sections.items():
         if section.required and name not in event:

@@ -21,6 +21,7 @@ ENVELOPE: Mapping[str, Check] = {
     "event_source_id": fields.text,
     "test_event_code": fields.text,
 }
+"""What stands around the events. `partner_name` is for registered partners, and nobody is one."""
 
 _COMMON_USER: Mapping[str, Check] = {"email": fields.digests, "phone": fields.digests}
 _DEVICE: Mapping[str, Check] = {
@@ -121,7 +122,10 @@ SECTIONS: Mapping[str, Mapping[str, Section]] = {
         "ad": Section(_APP_AD),
     },
     "offline": {"user": Section(_USER["offline"])},
-    "crm": {"user": Section(_USER["crm"]), "lead": Section(_LEAD, required=True)},
+    "crm": {
+        "user": Section(_USER["crm"]),
+        "lead": Section(_LEAD, required=True, required_fields=("lead_id",)),
+    },
 }
 
 REQUIRED: Mapping[str, Check] = {
@@ -129,4 +133,8 @@ REQUIRED: Mapping[str, Check] = {
     "event_time": fields.unix_seconds,
     "event_id": fields.text,
 }
+"""What every event has. TikTok does not call `event_id` required; without one nothing can be
+deduplicated, so here its absence is the sender's fault."""
+
 LIMITABLE = frozenset({"web", "app"})
+"""The sources whose events may ask for `limited_data_use`."""

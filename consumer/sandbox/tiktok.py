@@ -13,23 +13,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from consumer.sandbox import answers, rules
+from consumer.sandbox.access import Access
 from consumer.sandbox.answers import Reply
-from consumer.sandbox.faults import FaultKind, Scenario, Weather
+from consumer.sandbox.faults import FailedBy, Fault, FaultKind, Scenario, ThrottleForm
 from consumer.sandbox.ground_truth import WINDOW_SECONDS, GroundTruth, RequestSeen, request_id
+from consumer.sandbox.rate_limits import RateLimits
+from consumer.sandbox.weather import Weather
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from consumer.event import Instant
-    from consumer.sandbox.faults import Fault
     from consumer.sandbox.rules import Complaint
 
+__all__ = ["Access", "Ask", "EmulatorSettings", "TikTok"]
 
-class Access(NamedTuple):
-    """What a token opens: requests count for `app`, and only these destinations may be written."""
-
-    app: str
-    event_source_ids: frozenset[str]
+_ANY_APP = "any"
+_RATES = frozenset({"app_rate", "pixel_rate", "app_rates", "pixel_rates", "burst_seconds"})
+_BODY_TOO_LARGE = Fault(FaultKind.PAGE, status=answers.TOO_LARGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +39,15 @@ class EmulatorSettings:
 
     `tokens` None lets any token write anywhere. `strict` false leaves out the check of each
     event's fields, for load tests in which TikTok's share of the machine should be small. `window`
-    is TikTok's deduplication window in seconds.
+    is TikTok's deduplication window in seconds. `remember` is how many events and requests the
+    ground truth holds at most, None all of them.
     """
 
     tokens: Mapping[str, Access] | None = field(default=None, repr=False)
     scenario: Scenario = field(default_factory=Scenario)
     strict: bool = True
     window: float = WINDOW_SECONDS
+    remember: int | None = None
 
 
 class Ask(NamedTuple):
@@ -67,27 +70,8 @@ class _Judgement(NamedTuple):
     message: str | None = None
     accepted: int = 0
     deduplicated: int = 0
-
-
-class _Bucket:
-    """A token bucket that holds a second's worth of requests."""
-
-    __slots__ = ("_left", "_rate", "_since")
-
-    def __init__(self, rate: float, now: float) -> None:
-        self._rate = rate
-        self._left = max(rate, 1.0)
-        self._since = now
-
-    def take(self, now: float) -> bool:
-        """Whether one more request fits now."""
-        refilled = self._left + (now - self._since) * self._rate
-        self._left = min(refilled, max(self._rate, 1.0))
-        self._since = now
-        if self._left < 1.0:
-            return False
-        self._left -= 1.0
-        return True
+    data: Mapping[str, Any] | None = None
+    rate_limited: bool = False
 
 
 class TikTok:
@@ -95,28 +79,48 @@ class TikTok:
 
     def __init__(self, settings: EmulatorSettings, now: Instant) -> None:
         self._settings = settings
-        self.truth = GroundTruth(settings.window)
-        self._buckets: dict[tuple[str, str], _Bucket] = {}
+        self.truth = GroundTruth(settings.window, settings.remember)
         self._weather = Weather(settings.scenario, now.mono)
+        self._limits = RateLimits(settings.scenario)
 
     @property
     def scenario(self) -> Scenario:
         """The scenario in force."""
         return self._weather.scenario
 
+    @property
+    def faults(self) -> list[dict[str, Any]]:
+        """Its faults as JSON, with how often each has `struck` and how often it may (`left`)."""
+        return self._weather.pending()
+
     def play(self, scenario: Scenario, now: Instant) -> None:
         """Puts a scenario in force; its times count from now, and rate limits start afresh."""
         self._weather = Weather(scenario, now.mono)
-        self._buckets.clear()
+        self._limits = RateLimits(scenario)
+
+    def amend(self, changes: Mapping[str, Any], now: Instant) -> None:
+        """Changes the named fields of the scenario; everything else goes on, clocks included.
+
+        Raises:
+            ScenarioError: the changes contradict each other or what stays.
+        """
+        self._weather.amend(changes, now.mono)
+        if not _RATES.isdisjoint(changes):
+            self._limits = RateLimits(self.scenario)
+
+    def add_faults(self, faults: Sequence[Fault], now: Instant) -> None:
+        """Adds faults to the scenario in force, behind the others; their times count from now."""
+        self._weather.add(faults, now.mono)
 
     def answer(self, ask: Ask, now: Instant) -> Reply:
         """Answers a request that came at `now`, and remembers what it took."""
         number = self.truth.begin(now.wall_ns / 1e9)
         body = _parse(ask.body)
         event_source_id = _string(body, "event_source_id")
-        fault = self._weather.strike(event_source_id, now.mono)
+        app = self._app(ask.access_token)
+        fault = self._strike(ask, event_source_id, app, now)
         judgement = self._verdict(fault, ask, body, number, now)
-        reply = self._reply(fault, judgement, number)
+        reply = self._reply(fault, judgement, number, now)
         data = body.get("data") if isinstance(body, dict) else None
         self.truth.note(
             RequestSeen(
@@ -126,20 +130,29 @@ class TikTok:
                 _string(body, "test_event_code"),
                 len(data) if isinstance(data, list) else 0,
                 len(ask.body),
-                judgement.code if reply.answered else None,
+                reply.code,
                 fault.kind if fault is not None else None,
                 judgement.accepted,
                 judgement.deduplicated,
-                self._app(ask.access_token),
+                app,
                 ask.upload_seconds,
+                reply.status if reply.answered else None,
             )
         )
-        return reply._replace(number=number)
+        return reply
 
     def _app(self, token: str | None) -> str | None:
         tokens = self._settings.tokens
         access = tokens.get(token) if tokens is not None and token is not None else None
         return None if access is None else access.app
+
+    def _strike(
+        self, ask: Ask, event_source_id: str | None, app: str | None, now: Instant
+    ) -> Fault | None:
+        most = self.scenario.max_body_bytes
+        if most is not None and len(ask.body) > most:
+            return _BODY_TOO_LARGE
+        return self._weather.strike(event_source_id, app, now.mono)
 
     def _verdict(
         self, fault: Fault | None, ask: Ask, body: object, number: int, now: Instant
@@ -147,17 +160,20 @@ class TikTok:
         if fault is None:
             return self._judge(ask, body, number, now)
         if _reaches_tiktok(fault):
-            judgement = self._judge(ask, body, number, now)
+            judgement = self._judge(ask, body, number, now, fault.failed)
             if fault.kind is FaultKind.CODE and judgement.code == answers.OK:
-                return judgement._replace(code=fault.code, message=fault.message)
+                data = _failures(fault, body)
+                return judgement._replace(code=fault.code, message=fault.message, data=data)
             return judgement
         if fault.kind is FaultKind.CODE:
             return _Judgement(fault.code, fault.message)
         return _Judgement(None)
 
-    def _judge(self, ask: Ask, body: object, number: int, now: Instant) -> _Judgement:
-        """What TikTok says when nothing goes wrong on its side."""
-        refusal = self._check_form(ask, body)
+    def _judge(
+        self, ask: Ask, body: object, number: int, now: Instant, failed: Sequence[int] = ()
+    ) -> _Judgement:
+        """What TikTok says when nothing goes wrong on its side, but for the `failed` events."""
+        refusal = self._check_form(ask, body, now)
         if refusal is not None or not isinstance(body, dict):
             return refusal or _Judgement(answers.BAD_REQUEST)
         event_source_id = body["event_source_id"]
@@ -166,17 +182,20 @@ class TikTok:
         check = rules.check_events if self._settings.strict else rules.check_identities
         if (complaint := check(body)) is not None:
             return self._refuse(complaint)
+        events = body["data"]
+        if failed:
+            events = [event for index, event in enumerate(events) if index not in failed]
         accepted, deduplicated = self.truth.accept(
-            number, event_source_id, body.get("test_event_code"), body["data"]
+            number, event_source_id, body.get("test_event_code"), events
         )
         return _Judgement(answers.OK, None, accepted, deduplicated)
 
     def _refuse(self, complaint: Complaint) -> _Judgement:
         return _Judgement(answers.BAD_PARAMETER, complaint.message(self.scenario.wording))
 
-    def _check_form(self, ask: Ask, body: object) -> _Judgement | None:
-        if (refusal := self._check_token(ask.access_token)) is not None:
-            return refusal
+    def _check_form(self, ask: Ask, body: object, now: Instant) -> _Judgement | None:
+        if (code := self._token_refusal(ask.access_token, now)) is not None:
+            return _Judgement(code)
         if not _is_json(ask.content_type):
             return _Judgement(answers.BAD_REQUEST, "Content-Type must be application/json.")
         if body is None:
@@ -184,14 +203,14 @@ class TikTok:
         complaint = rules.check_envelope(body)
         return None if complaint is None else self._refuse(complaint)
 
-    def _check_token(self, token: str | None) -> _Judgement | None:
+    def _token_refusal(self, token: str | None, now: Instant) -> int | None:
         if not token:
-            return _Judgement(answers.TOKEN_MISSING)
-        if token in self.scenario.expired_tokens:
-            return _Judgement(answers.TOKEN_EXPIRED)
+            return answers.TOKEN_MISSING
         tokens = self._settings.tokens
         known = " " not in token if tokens is None else token in tokens
-        return None if known else _Judgement(answers.TOKEN_WRONG)
+        if not known:
+            return answers.TOKEN_WRONG
+        return self._weather.token_refusal(token, now.mono)
 
     def _check_access(
         self, token: str | None, event_source_id: str, now: Instant
@@ -200,50 +219,77 @@ class TikTok:
         access = tokens[token] if tokens is not None and token is not None else None
         if access is not None and event_source_id not in access.event_source_ids:
             return _Judgement(answers.NO_PERMISSION)
-        app = access.app if access is not None else "any"
-        if not self._within("app", app, self.scenario.app_rate, now):
-            return _Judgement(answers.APP_THROTTLED)
-        if not self._within("pixel", event_source_id, self.scenario.pixel_rate, now):
-            return _Judgement(answers.PIXEL_THROTTLED)
-        return None
+        app = access.app if access is not None else _ANY_APP
+        code = self._limits.refusal(app, event_source_id, now.mono)
+        return None if code is None else _Judgement(code, rate_limited=True)
 
-    def _within(self, scope: str, name: str, rate: float | None, now: Instant) -> bool:
-        if rate is None:
-            return True
-        bucket = self._buckets.get((scope, name))
-        if bucket is None:
-            bucket = self._buckets[scope, name] = _Bucket(rate, now.mono)
-        return bucket.take(now.mono)
-
-    def _reply(self, fault: Fault | None, judgement: _Judgement, number: int) -> Reply:
+    def _reply(
+        self, fault: Fault | None, judgement: _Judgement, number: int, now: Instant
+    ) -> Reply:
         delay = self._weather.latency()
-        throttled = judgement.code in answers.THROTTLED
-        retry_after = self.scenario.retry_after if throttled else None
-        status = 200
-        if fault is not None:
-            retry_after = fault.retry_after or retry_after
-            status = fault.status or status
-            match fault.kind:
-                case FaultKind.PAGE:
-                    page = answers.page(status)
-                    return Reply(status, page, "text/html", retry_after, delay)
-                case FaultKind.HANG:
-                    return Reply(0, b"", delay=delay + fault.seconds, answered=False)
-                case FaultKind.CLOSE_BEFORE | FaultKind.CLOSE_AFTER:
-                    return Reply(0, b"", delay=delay, answered=False)
-                case FaultKind.LATE:
-                    delay += fault.seconds
-                case FaultKind.CODE:
-                    pass
-        body = answers.body(judgement.code or answers.OK, judgement.message, request_id(number))
-        return Reply(status, body, retry_after=retry_after, delay=delay)
+        kind = None if fault is None else fault.kind
+        if fault is not None and kind in (FaultKind.HANG, FaultKind.LATE):
+            delay += fault.seconds
+        if kind in (FaultKind.HANG, FaultKind.CLOSE_BEFORE, FaultKind.CLOSE_AFTER):
+            return Reply(0, b"", delay=delay, answered=False, number=number)
+        status = self._status(fault, judgement)
+        retry_after = self._retry_after(fault, judgement, now)
+        form = self.scenario.throttle_form
+        if kind is FaultKind.PAGE or (judgement.rate_limited and form is ThrottleForm.PAGE):
+            page = answers.page(status)
+            return Reply(status, page, "text/html", retry_after, delay, number=number)
+        code = judgement.code or answers.OK
+        body = answers.body(code, judgement.message, request_id(number), judgement.data)
+        cut = kind is FaultKind.CUT
+        return Reply(
+            status,
+            body,
+            retry_after=retry_after,
+            delay=delay,
+            number=number,
+            code=None if cut else code,
+            cut=cut,
+        )
+
+    def _status(self, fault: Fault | None, judgement: _Judgement) -> int:
+        if fault is not None and fault.status is not None:
+            return fault.status
+        if judgement.rate_limited and self.scenario.throttle_form is not ThrottleForm.BODY:
+            return answers.TOO_MANY_REQUESTS
+        return 200
+
+    def _retry_after(self, fault: Fault | None, judgement: _Judgement, now: Instant) -> str | None:
+        if fault is not None and fault.retry_after is not None:
+            value, as_date = fault.retry_after, fault.retry_after_date
+        elif judgement.code in answers.THROTTLED and self.scenario.retry_after is not None:
+            value, as_date = self.scenario.retry_after, self.scenario.retry_after_date
+        else:
+            return None
+        return answers.http_date(now.wall_ns / 1e9 + int(value)) if as_date else value
 
 
 def _reaches_tiktok(fault: Fault) -> bool:
     """Whether TikTok sees the request although its answer is spoilt."""
-    return fault.kind in (FaultKind.LATE, FaultKind.CLOSE_AFTER) or (
-        fault.kind is FaultKind.CODE and fault.code in answers.TAKEN
+    return (
+        fault.taken
+        or fault.kind in (FaultKind.LATE, FaultKind.CLOSE_AFTER, FaultKind.CUT)
+        or (fault.kind is FaultKind.CODE and fault.code in answers.TAKEN)
     )
+
+
+def _failures(fault: Fault, body: object) -> Mapping[str, Any] | None:
+    """What `data` of a partial success says. The shape is a guess: nobody has seen the answer."""
+    if not fault.failed or fault.failed_by is FailedBy.NOTHING or not isinstance(body, dict):
+        return None
+    events = body["data"]
+    named: list[dict[str, Any]] = [
+        {"index": index}
+        if fault.failed_by is FailedBy.INDEX
+        else {"event_id": events[index]["event_id"]}
+        for index in fault.failed
+        if index < len(events)
+    ]
+    return {"failed_events": [{**each, "message": "Event failed."} for each in named]}
 
 
 def _is_json(content_type: str | None) -> bool:

@@ -25,6 +25,7 @@ from consumer.sandbox.tiktok import Access, EmulatorSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
 PIXEL = "C9ABC1234567890DEFGH"
 TOKEN = "made-up-token"
@@ -296,29 +297,34 @@ async def test_a_long_truth_is_streamed_whole(
     assert len({seen.identity for seen in accepted}) == len(accepted) == 3000
 
 
-def test_the_command_runs_until_sigterm_and_its_example_works() -> None:
-    """The printed request is accepted as it stands, and SIGTERM ends the emulator with exit 0."""
-    start = (
-        "from consumer.sandbox.emulator import run_emulator; raise SystemExit(run_emulator(port=0))"
-    )
+def test_the_command_runs_until_sigterm_and_sums_up(tmp_path: Path) -> None:
+    """Its files count, its printed request is accepted, and SIGTERM ends it with a summary."""
+    scenario, tokens = tmp_path / "scenario.json", tmp_path / "tokens.json"
+    scenario.write_text('{"faults": [{"kind": "code", "code": 50000, "times": 1}]}')
+    tokens.write_bytes(orjson.dumps({TOKEN: {"app": "shop", "event_source_ids": [PIXEL]}}))
+    command = ["emulator", "--port", "0", "--scenario", str(scenario), "--tokens", str(tokens)]
     with subprocess.Popen(
-        [sys.executable, "-u", "-c", start],
+        [sys.executable, "-u", "-c", "from consumer.cli import main; main()", *command],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONWARNINGS": "error"},
     ) as process:
         try:
             assert process.stdout is not None
-            lines = [process.stdout.readline() for _ in range(4)]
-            command = next(line for line in lines if line.startswith("curl"))
-            url, payload = re.findall(r"http://\S+|\{.*\}", command)
-            answer = asyncio.run(_send(url, payload.encode()))
+            example = next(line for line in process.stdout if line.startswith("curl"))
+            url, payload = re.findall(r"http://\S+|\{.*\}", example)
+            codes = [asyncio.run(_send(url, payload.encode()))["code"] for _ in range(2)]
             process.send_signal(signal.SIGTERM)
+            summary = process.stdout.read()
             assert process.wait(10) == 0
         finally:
             process.kill()
-    assert answer["code"] == 0
-    assert json.loads(payload)["event_source"] == "web"
+    assert codes == [50000, 0]
+    assert json.loads(payload)["event_source_id"] == PIXEL
+    assert re.search(r"requests +2\n", summary)
+    assert re.search(r"code 50000 +1  System error", summary)
+    assert re.search(r"counted +1\n", summary)
+    assert TOKEN not in example + summary
 
 
 async def _send(url: str, payload: bytes) -> dict[str, Any]:

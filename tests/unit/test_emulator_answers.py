@@ -10,14 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumer.event import Instant
-from consumer.sandbox.faults import (
-    Fault,
-    FaultKind,
-    Scenario,
-    ScenarioError,
-    scenario_from_json,
-    scenario_to_json,
-)
+from consumer.sandbox.faults import Fault, FaultKind, Scenario
 from consumer.sandbox.ground_truth import AcceptedEvent, EventIdentity
 from consumer.sandbox.tiktok import Access, Ask, EmulatorSettings, TikTok
 
@@ -260,56 +253,6 @@ def test_request_ids_lead_from_an_event_to_its_request() -> None:
     (seen,) = tiktok.truth.events()
     assert seen.request_ids == (answered,)
     assert [request.request_id for request in tiktok.truth.recent] == [answered]
-
-
-FAULTS = st.builds(
-    Fault,
-    kind=st.sampled_from(FaultKind),
-    code=st.integers(0, 99999),
-    status=st.none() | st.integers(200, 599),
-    retry_after=st.none() | st.text(max_size=5),
-    event_source_id=st.none() | st.just(PIXEL),
-    probability=st.floats(0, 1),
-    times=st.none() | st.integers(0, 9),
-    lasting=st.none() | st.floats(0, 100),
-)
-
-
-@given(
-    st.builds(
-        Scenario,
-        seed=st.integers(0, 9),
-        latency_ms=st.floats(0, 500),
-        expired_tokens=st.frozensets(st.text(max_size=3)),
-        faults=st.lists(FAULTS, max_size=3).map(tuple),
-    )
-)
-@settings(max_examples=50, deadline=None)
-def test_a_scenario_survives_its_json(scenario: Scenario) -> None:
-    """What one sets over HTTP is what is played."""
-    document = orjson.loads(orjson.dumps(scenario_to_json(scenario)))
-    assert scenario_from_json(document) == scenario
-
-
-@pytest.mark.parametrize(
-    ("document", "named"),
-    [
-        ([], "scenario:"),
-        ({"latency": 5}, "scenario.latency:"),
-        ({"latency_ms": "5"}, "scenario.latency_ms:"),
-        ({"latency_ms": -5}, "scenario.latency_ms:"),
-        ({"wording": "prose"}, "scenario.wording:"),
-        ({"expired_tokens": [1]}, "scenario.expired_tokens:"),
-        ({"faults": [{}]}, "faults[0].kind:"),
-        ({"faults": [{"kind": "code"}, {"kind": "fire"}]}, "faults[1].kind:"),
-        ({"faults": [{"kind": "code", "times": True}]}, "faults[0].times:"),
-    ],
-)
-def test_a_wrong_scenario_is_refused_by_key(document: object, named: str) -> None:
-    """A typing error in a scenario must not silently test nothing."""
-    with pytest.raises(ScenarioError) as caught:
-        scenario_from_json(document)
-    assert str(caught.value).startswith(named)
 
 
 @given(
