@@ -6,7 +6,6 @@ No I/O but reading the schema files that the configuration names.
 from __future__ import annotations
 
 import itertools
-import math
 import random
 import secrets
 from typing import TYPE_CHECKING, Any
@@ -148,9 +147,7 @@ def engine(
                 RetryPolicy(config.retry.initial, config.retry.max, config.retry.give_up_after),
                 config.limits.requests_per_second,
                 config.limits.max_concurrency,
-                # Half of the bound, so that one that hangs cannot pause the source for others.
-                config.limits.max_in_flight_events / 2 if len(targets) > 1 else math.inf,
-            ),
+            ).sharing(config.limits.max_in_flight_events, len(targets)),
             # An app-level throttle concerns all destinations whose token comes from one place.
             token_group={
                 d: groups.setdefault(settings.access_token.place, len(groups))

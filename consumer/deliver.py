@@ -86,7 +86,7 @@ class Delivery:
         """Judges the answer to a request and files what is left to do."""
         batch, attempt = self._in_air.pop(handle)
         queue = self.queues[batch.destination]
-        queue.came_back(handle)
+        queue.came_back(handle, now.mono)
         verdict = judge(answer, len(batch.items))
         attempt.ended = now
         attempt.http_status, attempt.code = verdict.http_status, verdict.code

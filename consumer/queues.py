@@ -6,7 +6,7 @@ import heapq
 import itertools
 import math
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from consumer.batch import Batch, BatchLimits, Lane
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 class DeliverySettings:
     """Limits of delivery. All but the first two hold for a destination.
 
-    `max_events_in_air`: as many events may be in the air, and a batch more, so that a destination
-    that does not answer leaves the others their part of what the process may hold.
+    `max_events_in_air`: with as many events in the air no further request goes, so that a
+    destination which stops answering leaves the others their part of what the process may hold;
+    `max_events_late`: the same while its answers are late.
     """
 
     batch: BatchLimits = field(default_factory=BatchLimits)
@@ -31,6 +32,23 @@ class DeliverySettings:
     requests_per_second: float = 50.0
     max_concurrency: int = 32
     max_events_in_air: float = math.inf
+    max_events_late: float = math.inf
+
+    def sharing(self, max_in_flight_events: int, destinations: int) -> DeliverySettings:
+        """These settings where so many destinations share what may be in flight.
+
+        A quarter of it is in the air to one destination at most; to all that answer late together,
+        another quarter, so that with what waits for them (`parking`) a paused source flows again.
+        """
+        if destinations == 1:
+            return self
+        quarter = max_in_flight_events / 4
+        return replace(self, max_events_in_air=quarter, max_events_late=quarter / destinations)
+
+
+LATE_SECONDS = 1.5
+"""An answer that takes longer is late: TikTok's usual ones take a quarter of a second. So is its
+destination, from when the answer is not there until another one comes in time."""
 
 
 class Queue:
@@ -45,7 +63,9 @@ class Queue:
         self.announcing = 0
         self.events_in_air = 0
         self._air: dict[int, tuple[float, int]] = {}
+        self._is_late = False
         self._max_events_in_air = settings.max_events_in_air
+        self._max_events_late = settings.max_events_late
         self._batch_limits = settings.batch
 
     def lane(self, test_event_code: str | None) -> Lane:
@@ -66,7 +86,7 @@ class Queue:
             or self.gates.in_flight + self.announcing >= self.gates.concurrency.limit
         ):
             return math.inf
-        if self.events_in_air >= self._max_events_in_air:
+        if self._air and self._is_too_much(now):
             return math.inf
         return self.gates.ready_at(now)
 
@@ -76,16 +96,24 @@ class Queue:
         self.events_in_air += events
         self.gates.start(now)
 
-    def came_back(self, handle: int) -> None:
+    def came_back(self, handle: int, now: float) -> None:
         """That request is over; what came of it follows."""
         started, events = self._air.pop(handle)
         self.events_in_air -= events
+        self._is_late = now - started > LATE_SECONDS
         self.gates.finish(started)
 
     def opened(self, now: float) -> None:
         """The gate has opened again (seconds): what backs off need not wait any longer."""
         self.retrying = [(min(at, now), order, batch) for at, order, batch in self.retrying]
         heapq.heapify(self.retrying)
+
+    def _is_too_much(self, now: float) -> bool:
+        """Whether the next batch beside those in the air would be more than may be there."""
+        oldest, _ = next(iter(self._air.values()))
+        late = self._is_late or now - oldest > LATE_SECONDS
+        most = self._max_events_late if late else self._max_events_in_air
+        return self.events_in_air + (len(self.ready[0].items) if self.ready else 1) > most
 
     def close_due(self, now: float) -> None:
         """Closes batches whose linger is over, where they can go at once.

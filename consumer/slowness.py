@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from consumer.limits import InFlight
     from consumer.queues import Queue
 
-SLOW_SECONDS = 3.0
+SLOW_SECONDS = 1.5
 """For so long the oldest event of a slow destination has waited."""
 
 LOOK_SECONDS = 0.05

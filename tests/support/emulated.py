@@ -38,9 +38,8 @@ class Emulated:
 
     def accepted(self) -> Counter[str]:
         """How often each event was taken, repeats that were dropped included."""
-        return Counter(
-            {taken.identity.event_id: len(taken.request_ids) for taken in self._tiktok.truth.events()}
-        )
+        taken = self._tiktok.truth.events()
+        return Counter({one.identity.event_id: len(one.request_ids) for one in taken})
 
     @property
     def request_ids(self) -> set[bytes]:

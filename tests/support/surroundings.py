@@ -163,8 +163,11 @@ class Surroundings:
         return Delivery(
             self.destinations,
             DeliverySettings(
-                self.batch, self.retry, self.requests_per_second, self.max_concurrency
-            ),
+                self.batch,
+                self.retry,
+                self.requests_per_second,
+                self.max_concurrency,
+            ).sharing(self.settings.max_in_flight_events, len(self.destinations)),
             token_group={
                 d: self.token_groups.get(d.event_source_id, n)
                 for n, d in enumerate(self.destinations)
