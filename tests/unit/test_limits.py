@@ -9,7 +9,7 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumer.batch import BatchLimits
@@ -17,8 +17,9 @@ from consumer.engine import EngineSettings
 from consumer.event import Destination, EventSource, Instant
 from consumer.hold_gate import GateState
 from consumer.limits import Gates, InFlight, RetryPolicy, retry_after_seconds
+from consumer.token_bucket import BURST_SECONDS
 from consumer.verdict import Answer
-from tests.support.world import OTHER_PIXEL, PIXEL, TIMEOUT, World, code, event, ok
+from tests.support.world import OTHER_PIXEL, PIXEL, TIMEOUT, TOPIC, World, code, event, ok
 
 if TYPE_CHECKING:
     from consumer.requests import Request
@@ -51,6 +52,60 @@ def test_the_ceiling_holds_for_requests_with_their_retries() -> None:
     world.run(20.0)
     assert len(times) > 100
     assert all(times[n + 10] - times[n] >= 0.98 for n in range(len(times) - 10))
+
+
+def ceilings(world: World) -> set[float]:
+    """The ceilings of all destinations."""
+    return {queue.gates.rate.ceiling for queue in world.delivery.queues.values()}
+
+
+def test_the_ceiling_is_shared_by_the_partitions_that_a_member_owns() -> None:
+    """Two of eight partitions are a quarter of it; what was learned is shared alike."""
+    world = World(destinations=PIXELS, requests_per_second=40.0)
+    engine = world.engine
+    world.assign(0)
+    assert ceilings(world) == {40.0}, "nobody has said how many there are"
+    world._do(engine.source_partitions({TOPIC: 8}, world.clock.now))
+    assert ceilings(world) == {5.0}
+    world.assign(1)
+    assert ceilings(world) == {10.0}
+    world.lose(0)
+    assert ceilings(world) == {5.0}
+    world._do(engine.source_partitions({TOPIC: 8, "more": 12}, world.clock.now))
+    assert ceilings(world) == {2.0}
+    world.lose(1)
+    assert ceilings(world) == {2.0}, "what is still in flight goes as before"
+    world.assign(*range(8))
+    assert ceilings(world) == {16.0}
+
+
+def test_a_partition_of_the_retry_topic_is_no_share() -> None:
+    """It is read beside its source partition, not in another one's place."""
+    world = World(parks=True, requests_per_second=40.0)
+    world._do(world.engine.source_partitions({TOPIC: 2}, world.clock.now))
+    world.take_over(0)
+    assert ceilings(world) == {20.0}
+
+
+def test_members_together_never_exceed_the_ceiling() -> None:
+    """Eight partitions, three members, one TikTok: at most the configured rate arrives there."""
+    times: list[float] = []
+    for number, partitions in enumerate([(0, 1, 2), (3, 4, 5), (6, 7)]):
+        world = World(
+            requests_per_second=20.0,
+            batch=BatchLimits(max_events=1),
+            max_concurrency=100,
+            process=b"process%d" % number,
+        )
+        world.answer = lambda _request, at=world.clock: times.append(at.mono) or ok()  # type: ignore[misc]  # list.append gives None
+        world._do(world.engine.source_partitions({TOPIC: 8}, world.clock.now))
+        world.assign(*partitions)
+        for partition in partitions:
+            world.produce(*(event(f"{partition}-{n}") for n in range(40)), partition=partition)
+        world.run(10.0)
+    times.sort()
+    assert 190 <= len(times) <= 215
+    assert all(times[n + 26] - times[n] >= 1.0 for n in range(len(times) - 26))
 
 
 # Concurrency
@@ -303,3 +358,44 @@ def test_bytes_close_the_flow_as_numbers_do() -> None:
     assert not world.flowing
     world.reply(ok())
     assert world.flowing
+
+
+# All at once
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 5), st.sampled_from([5.0, 20.0, 100.0]))
+def test_no_retry_escapes_a_gate(seed: int, most: int, rate: float) -> None:
+    """Whatever is answered in whichever order: every request keeps to rate, concurrency and hold.
+
+    Those that are sent again, those that a split made, and those that back off.
+    """
+    rng = random.Random(seed)
+    world = World(
+        answer=lambda _request: None,
+        batch=BatchLimits(max_events=rng.randint(1, 5), linger=0.05),
+        max_concurrency=most,
+        requests_per_second=rate,
+        retry=RetryPolicy(initial=0.1, maximum=2.0),
+    )
+    world.assign(0)
+    gates = world.delivery.queues[world.destinations[0]].gates
+    answers = (ok(), TIMEOUT, code(50000), code(40100), code(40132), code(40101), code(40002, "?"))
+    sent: list[float] = []
+    probes = 0
+    for number in range(200):
+        world.produce(event(str(number)))
+        before, shut, until = len(world.requests), not gates.hold.is_open, gates.hold.until
+        world.run(rng.choice((0.0, 0.02, 0.3)))
+        new = len(world.requests) - before
+        sent += [world.clock.mono] * new
+        if shut and new:
+            probes += new
+            assert world.clock.mono >= until
+            assert new == 1 or gates.hold.is_open, "one probe at a time"
+        assert len(world.in_air) <= most
+        while world.in_air and rng.random() < 0.6:
+            world.reply(rng.choice(answers), rng.choice(world.in_air))
+    burst = 1.0 + rate * BURST_SECONDS
+    assert len(sent) <= burst + rate * (sent[-1] - 1000.0) + 1e-6
+    assert probes > 0
