@@ -47,6 +47,10 @@ T = TypeVar("T")
 DRAIN_SHARE = 0.7
 """Of `shutdown_timeout`: for settling what is in flight. The rest commits, flushes, leaves."""
 
+MOST_AT_ONCE = 500
+"""Records in a chunk of the source; fewer where so many would be a large part of the bounds, so
+that one chunk of the retry topic does not fill them with events of a destination that is shut."""
+
 SAMPLE_SECONDS = 1.0
 
 TOPICS_SECONDS = 60.0
@@ -226,6 +230,7 @@ class App:
             properties=self._properties,
             start=start,
             revoke_timeout=drain + self._config.shutdown_timeout * 0.1,
+            chunk_size=max(1, min(MOST_AT_ONCE, self._config.limits.max_in_flight_events // 16)),
         )
 
     def _topic_keeper(self) -> TopicKeeper:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import time
 from typing import TYPE_CHECKING
@@ -43,23 +42,25 @@ class Load:
 
     def __init__(self, world: PipelineWorld) -> None:
         self._world = world
-        self._numbers = itertools.count()
+        self._writer = world.kafka.writer()
         self.produced = 0
 
     def run(self, seconds: float) -> float:
         """Produces for so long; the share of the other pixel's events that TikTok had by then."""
         before, taken = self.produced, self.taken(OTHER)
-        ends, at = time.monotonic() + seconds, time.monotonic()
-        while at < ends:
-            numbers = list(itertools.islice(self._numbers, round(RATE * TICK)))
-            self._world.produce(
-                self._world.sample(fresh_purchase(n, pixel))
-                for n in numbers
+        began = now = time.monotonic()
+        while now < began + seconds:
+            time.sleep(TICK)
+            now = time.monotonic()
+            due = before + int((now - began) * RATE)
+            samples = [
+                self._world.sample(fresh_purchase(number, pixel))
+                for number in range(self.produced, due)
                 for pixel in (HELD, OTHER)
-            )
-            self.produced += len(numbers)
-            at += TICK
-            time.sleep(max(0.0, at - time.monotonic()))
+            ]
+            self._writer.write(self._world.topic, self._world.placed(samples))
+            self.produced = due
+        self._writer.flush()
         return (self.taken(OTHER) - taken) / (self.produced - before)
 
     def taken(self, pixel: str) -> int:
@@ -101,6 +102,8 @@ def config_of(world: PipelineWorld, token_file: Path) -> dict[str, object]:
         limits={"max_in_flight_events": BOUND},
         batching={"max_events": 50},
         retry={"initial": "500ms", "max": "60s"},
+        tiktok={"timeout": "3s"},  # no answer is given up on a busy machine
+        kafka={"properties": {"session.timeout.ms": "9000"}},
     )
 
 
