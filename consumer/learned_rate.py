@@ -50,7 +50,7 @@ _UNUSED = 0.7
 """Of the rate at which a throttle came, at least, where it was not used: others take their part."""
 _SEARCH_AGAIN = 1.5
 """Times `SETTLE_SECONDS` beyond the plateau."""
-_FIRST_SETTLE = 0.125
+_FIRST_SETTLE = 0.25
 """Of the full time, after a search: what it found may be far off."""
 _LEAST = 0.05
 _SHORTEST_WINDOW, _LONGEST_WINDOW, _WINDOW_REQUESTS = 1.0, 30.0, 20.0

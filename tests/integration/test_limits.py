@@ -26,7 +26,7 @@ EACH = 2
 
 @pytest.mark.parametrize(
     ("retry_after", "burst_seconds"),
-    [pytest.param(None, 1.0, id="without"), pytest.param("1", 0.1, id="with Retry-After")],
+    [pytest.param(None, 0.1, id="without"), pytest.param("1", 1.0, id="with Retry-After")],
 )
 def test_hidden_limits_of_two_pixels_are_used_and_kept(
     world: PipelineWorld,
