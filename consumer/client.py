@@ -26,7 +26,7 @@ from consumer.verdict import Answer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from consumer.deliver import Request
+    from consumer.requests import Request
     from consumer.tokens import Tokens
     from consumer.verdict import Failure
 

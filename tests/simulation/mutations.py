@@ -10,7 +10,7 @@ import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from consumer import deliver, engine, lookups, offsets
+from consumer import deliver, engine, expiry, lookups, offsets
 from consumer.commit_metadata import Span
 from consumer.commits import Commits
 from consumer.dedup import InFlight
@@ -315,7 +315,7 @@ PLANTED: dict[str, Bug] = {
         Delivery, "owners_in_air", _nothing_in_air,
     ),
     "never_given_up": Bug(
-        "unknown attempts are repeated for ever", deliver, "_expiry", _never_give_up
+        "unknown attempts are repeated for ever", expiry, "expiry", _never_give_up
     ),
     "letter_unacknowledged": Bug(
         "a record is settled before its dead letter is safe",
