@@ -9,11 +9,10 @@ most of them hashes), about a tenth of what an event costs in all.
 from __future__ import annotations
 
 import asyncio
-import io
 import logging
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import aiohttp
 import orjson
@@ -25,6 +24,8 @@ from consumer.verdict import Answer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
+
+    from aiohttp.abc import AbstractStreamWriter
 
     from consumer.requests import Request
     from consumer.tokens import Tokens
@@ -44,6 +45,9 @@ DNS_SECONDS = 60
 WHOLE_BYTES = 1024 * 1024
 """Bodies up to this size are handed to the transport in one piece; larger ones in chunks, between
 which others get their turn on the loop."""
+
+CHUNK_BYTES = 64 * 1024
+"""Of a large body, between two turns of others."""
 
 LATE_SECONDS = 0.05
 """A time-out that comes later than this found the loop busy with something else."""
@@ -104,13 +108,40 @@ async def time_limit(seconds: float) -> AsyncIterator[None]:
             timer.cancel()
 
 
-class Progress:
-    """How far an attempt came. `began`: bytes may have left, so TikTok may have the events."""
+class Body(aiohttp.Payload):
+    """A request's body. `began`: bytes may have left, so TikTok may have the events.
 
-    __slots__ = ("began",)
+    aiohttp keeps the headers back until the first bytes of the body, so nothing has left before
+    `write` asks whether it may. Asked any earlier, several requests could be past the question when
+    the process is stopped, and go out when it wakes up.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, value: bytes, may_send: Callable[[], bool]) -> None:
+        super().__init__(value, content_type="application/json")
+        self._size = len(value)
+        self._bytes = value
+        self._may_send = may_send
         self.began = False
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """The body as text."""
+        return self._bytes.decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Writes it, large ones in chunks.
+
+        Raises:
+            PermissionError: it must not be sent any more.
+        """
+        if not self._may_send():
+            raise PermissionError("membership of the group is not proven any more")
+        self.began = True
+        if len(self._bytes) <= WHOLE_BYTES:
+            await writer.write(self._bytes)
+            return
+        chunks = memoryview(self._bytes)
+        for at in range(0, len(chunks), CHUNK_BYTES):
+            await writer.write(chunks[at : at + CHUNK_BYTES])
 
 
 class Client:
@@ -144,14 +175,11 @@ class Client:
         self._tokens = tokens
         self._may_send = may_send
         self._log_limit = LogLimit(lines=1, seconds=60.0)
-        trace = aiohttp.TraceConfig()
-        trace.on_request_headers_sent.append(self._begin)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=max_connections, ttl_dns_cache=DNS_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
             # The whole attempt is timed below; aiohttp's own would round up to whole seconds.
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
-            trace_configs=[trace],
             proxy=proxy_for(endpoint),
             headers=HEADERS,
         )
@@ -166,17 +194,15 @@ class Client:
         token = self._tokens.current(request.event_source, request.event_source_id)
         if token is None:
             return self._failed("not_sent", "no access token can be read")
-        body = envelope(request)
-        progress = Progress()
+        body = Body(envelope(request), self._may_send)
         try:
             async with (
                 time_limit(self._timeout),
                 self._session.post(
                     self._endpoint,
-                    data=body if len(body) <= WHOLE_BYTES else io.BytesIO(body),
+                    data=body,
                     headers={TOKEN_HEADER: token.reveal()},
                     allow_redirects=False,
-                    trace_request_ctx=progress,
                 ) as response,
             ):
                 text = await read_at_most(response, ANSWER_BYTES)
@@ -187,10 +213,10 @@ class Client:
                     None if retry_after is None else retry_after[:RETRY_AFTER_CHARACTERS],
                 )
         except TimeoutError:
-            failure: Failure = "timeout" if progress.began else "not_sent"
+            failure: Failure = "timeout" if body.began else "not_sent"
             return self._failed(failure, f"no answer within {self._timeout:g} s")
         except Exception as error:  # noqa: BLE001  whatever breaks, only whether it was sent counts
-            return self._failed("connection" if progress.began else "not_sent", describe(error))
+            return self._failed("connection" if body.began else "not_sent", describe(error))
 
     async def close(self) -> None:
         """Closes all connections. To be called when no attempt is in the air."""
@@ -199,18 +225,6 @@ class Client:
     def __repr__(self) -> str:
         """Where it sends to; never a token."""
         return f"<Client {self._endpoint} {self._tokens!r}>"
-
-    async def _begin(
-        self,
-        _session: aiohttp.ClientSession,
-        context: Any,
-        _params: aiohttp.TraceRequestHeadersSentParams,
-    ) -> None:
-        """Called by aiohttp when a connection stands, right before it writes the headers."""
-        if not self._may_send():
-            raise PermissionError("membership of the group is not proven any more")
-        progress: Progress = context.trace_request_ctx
-        progress.began = True
 
     def _failed(self, failure: Failure, detail: str) -> Answer:
         skipped = self._log_limit.skipped(failure, time.monotonic())
