@@ -72,13 +72,14 @@ class Disk:
 class Stores:
     """What one process has open. As `consumer.store`: an error closes, the next call reopens.
 
-    A store that finds another state than the one that it left is lost.
+    A store that finds another state than the one that it left is lost, until it is opened again.
     """
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
         self._open: dict[TopicPartition, Reached | None] = {}
         self._closed_by_error: set[TopicPartition] = set()
+        self._lost: set[TopicPartition] = set()
 
     def open(self, tp: TopicPartition) -> Reached | None:
         """Opens a partition's store, for the first time or anew.
@@ -87,6 +88,7 @@ class Stores:
             DiskError: the disk does not work.
         """
         self._closed_by_error.discard(tp)
+        self._lost.discard(tp)
         self._open.pop(tp, None)
         self._work(tp)
         self._open[tp] = reached = self._disk.of(tp).reached
@@ -112,6 +114,7 @@ class Stores:
 
     def close(self, tp: TopicPartition) -> None:
         """Gives a store up."""
+        self._lost.discard(tp)
         self._open.pop(tp, None)
         self._closed_by_error.discard(tp)
 
@@ -123,10 +126,13 @@ class Stores:
     def _again(self, tp: TopicPartition) -> Directory:
         self._work(tp)
         directory = self._disk.of(tp)
+        if tp in self._lost:
+            raise DiskError(lost=True)
         if tp in self._closed_by_error or tp not in self._open:
             if tp in self._open and directory.reached != self._open[tp]:
                 self._closed_by_error.discard(tp)
                 del self._open[tp]
+                self._lost.add(tp)
                 raise DiskError(lost=True)
             self._closed_by_error.discard(tp)
         return directory
