@@ -8,20 +8,20 @@ import time
 from typing import TYPE_CHECKING
 
 import click
-from tests.simulation.campaign import MOST_SEEDS, Figures, campaign, catch_again, hunt
-from tests.simulation.story import explain, tell
 
 from tests.simulation import caught
-from tests.simulation.drawing import draw
+from tests.simulation.campaign import MOST_SEEDS, Figures, campaign, catch_again, hunt
+from tests.simulation.drawing import EVENTS, FEWEST_FAULTS, draw
 from tests.simulation.mutations import PLANTED
 from tests.simulation.run import run
+from tests.simulation.story import command, explain, tell
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterable, Iterator
 
 STORIES = 3
-"""Of so many broken promises the stories are told."""
+"""Of so many broken promises the stories are told, at once; of the others what to type for it."""
 
 EVERY = 10.0
 """Seconds between two lines about the progress."""
@@ -65,9 +65,15 @@ def main(  # noqa: PLR0917  the command's options
 def _simulate(seeds: range, seconds: float, workers: int) -> int:
     click.echo(f"Schedules from seed {seeds.start} on, {workers} at a time.")
     began = told = time.monotonic()
+    stories = 0
 
-    def progress(figures: Figures) -> None:
-        nonlocal told
+    def progress(part: Figures, figures: Figures) -> None:
+        nonlocal told, stories
+        for seed, what in sorted(part.violations.items()):
+            click.echo(f"PROMISE BROKEN, seed {seed}: {what}\n  again: {command(seed)}")
+            if stories < STORIES:
+                stories += 1
+                click.echo("\n" + "\n".join(explain(draw(seed)).lines) + "\n")
         now = time.monotonic()
         if now - told >= EVERY:
             told = now
@@ -77,9 +83,12 @@ def _simulate(seeds: range, seconds: float, workers: int) -> int:
     figures = campaign(seeds, seconds, workers, progress)
     for line in _report(figures, time.monotonic() - began):
         click.echo(line)
-    for seed in sorted(figures.violations)[:STORIES]:
-        click.echo("\n" + "\n".join(explain(draw(seed))))
-    return 1 if figures.violations else 0
+    return 1 if figures.violations or _is_thin(figures) else 0
+
+
+def _is_thin(figures: Figures) -> bool:
+    """Whether a schedule had less in it than it is said to have."""
+    return figures.fewest_events < EVENTS or figures.fewest_faults < FEWEST_FAULTS
 
 
 def _report(figures: Figures, seconds: float) -> Iterator[str]:
@@ -90,6 +99,11 @@ def _report(figures: Figures, seconds: float) -> Iterator[str]:
     yield f"{figures.events:,} records: " + _listed(counts, outcomes)
     yield f"{figures.steps:,} steps: " + _listed(counts, done)
     yield f"{len(figures.states):,} distinct states"
+    least = f"{figures.fewest_events} records and {figures.fewest_faults} faults"
+    asked = f"asked for: {EVENTS} and {FEWEST_FAULTS}"
+    yield f"every schedule had at least {least} ({asked})" + (
+        ": TOO FEW" if _is_thin(figures) else ""
+    )
     yield f"{sum(faults.values()):,} faults:"
     yield from _table(faults)
     yield "of these TikTok:"
@@ -97,8 +111,8 @@ def _report(figures: Figures, seconds: float) -> Iterator[str]:
     yield "events sent again, because nobody knew whether TikTok had them:"
     yield from _table(figures.repeats)
     yield f"{counts['crossed']:12,}  while another's late acceptance was on its way"
-    for seed, what in sorted(figures.violations.items()):
-        yield f"BROKEN, seed {seed}: {what}"
+    if figures.violations:
+        yield f"BROKEN, seeds {', '.join(map(str, sorted(figures.violations)))}"
 
 
 def _listed(counts: Counter[str], names: Iterable[str]) -> str:
@@ -111,15 +125,15 @@ def _table(counts: Counter[str]) -> Iterator[str]:
 
 def _replay(seed: int, bug: str | None, *, whole: bool) -> int:
     schedule = draw(seed)
-    for line in tell(schedule, bug) if whole else explain(schedule, bug):
+    for line in tell(schedule, bug) if whole else explain(schedule, bug).lines:
         click.echo(line)
     return 0 if run(schedule, bug=bug).violation is None else 1
 
 
 def _plant(workers: int) -> int:
-    escaped = 0
+    escaped = len(PLANTED)
     for known, again in catch_again(caught.read(), workers):
-        escaped += not again
+        escaped -= again
         what = f"seed {known.seed}: {known.invariant}" if again else "NOT CAUGHT any more (--hunt)"
         click.echo(f"{PLANTED[known.bug].sentence}: {what}")
     click.echo(f"{len(PLANTED)} planted bugs, {escaped} not caught")
@@ -127,14 +141,16 @@ def _plant(workers: int) -> int:
 
 
 def _hunt(workers: int) -> int:
-    found: list[caught.Caught] = []
-    for bug, one in hunt(PLANTED, workers):
+    """What is caught as before stays; for the rest seeds are looked for, and kept one by one."""
+    before = [known for known in caught.read() if known.bug in PLANTED]
+    found = {known.bug: known for known, again in catch_again(before, workers) if again}
+    for bug, one in hunt([bug for bug in PLANTED if bug not in found], workers):
         if one is None:
             click.echo(f"{PLANTED[bug].sentence}: NOT CAUGHT by {MOST_SEEDS:,} schedules")
         else:
             click.echo(f"{PLANTED[bug].sentence}: seed {one.seed}: {one.invariant}")
-            found.append(one)
-    caught.write(found)
+            found[bug] = one
+            caught.write(found[bug] for bug in PLANTED if bug in found)
     return 0 if len(found) == len(PLANTED) else 1
 
 

@@ -33,7 +33,7 @@ class Broker:
     def __init__(
         self,
         clock: Clock,
-        seed: int,
+        seed: int | str,
         on_commit: Callable[[TopicPartition, Entry], None],
         on_readable: Callable[[TopicPartition], None],
     ) -> None:

@@ -93,7 +93,7 @@ def send(process: Process, request: Request) -> None:
             return
         if process.engine.lease.holds(process.now.mono):
             call.began = world.clock.now
-            world.judge.began(process, call)
+            world.judge.attempts.began(process, call)
             world.tiktok.take(call)
         else:
             world.clock.after(0.0, lambda: answer(_NOT_SENT))
@@ -101,10 +101,13 @@ def send(process: Process, request: Request) -> None:
     pixel = PIXELS.index(request.event_source_id)
     call = Call(world.next_call(), pixel, events, answer)
     process.calls[handle] = call
-    world.judge.decided(process, call, handle)
-    world.clock.after(
-        world.setup.request_timeout, lambda: answer(_TIMEOUT if call.began > 0 else _NOT_SENT)
-    )
+    world.judge.attempts.decided(process, call, handle)
+
+    def give_up() -> None:
+        # Whether it was sent is looked at when the process comes to it: it may have been suspended.
+        process.answered(call, handle, _TIMEOUT if call.began > 0 else _NOT_SENT)
+
+    world.clock.after(world.setup.request_timeout, lambda: process.deliver(give_up))
     if process.rng.random() < _CONNECTS:
         seconds = _CONNECT_TIME * process.rng.random()
         world.clock.after(seconds, lambda: process.deliver(begin))

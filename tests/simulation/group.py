@@ -56,7 +56,7 @@ class Coordinator:
         self,
         clock: Clock,
         setup: Setup,
-        seed: int,
+        seed: int | str,
         on_offsets: Callable[[Mapping[TopicPartition, CommitOffset]], None],
         tell: Callable[[str], None],
     ) -> None:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from consumer.commit_metadata import decode as decode_metadata
 from consumer.event import Outcome, Reason, TopicPartition
-from consumer.lease import lease_seconds
-from consumer.state_log import Phase, StateLog
+from consumer.state_log import Phase
+from tests.simulation.attempts import Attempts
 from tests.simulation.broker import TOPIC
 from tests.simulation.own_records import OwnRecords
+from tests.simulation.owners import Owners
+from tests.simulation.pauses import Pauses
 from tests.simulation.schedule import Kind
 from tests.simulation.truth import Source, Truth
 from tests.simulation.verdicts import Notes, fingerprint
@@ -19,12 +21,10 @@ from tests.simulation.verdicts import Notes, fingerprint
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from consumer.event import Attempt, Item
+    from consumer.event import Item
     from consumer.offsets import CommitOffset, Partition
     from consumer.source_events import AssignedPartition, PositionChange
-    from consumer.verdict import Answer
     from tests.simulation.process import Process
-    from tests.simulation.tiktok import Call, Sent
     from tests.simulation.world import World
 
 
@@ -38,104 +38,14 @@ class Judge:
         self.notes = Notes(world.clock)
         self.truth = Truth()
         self.own_records = OwnRecords(world, self.truth, self.notes)
-        self.repeats: Counter[str] = Counter()
+        self.pauses = Pauses(world.clock, setup, self.notes)
         self.counts: Counter[str] = Counter()
+        self.owners = Owners(world, self.notes)
+        self.attempts = Attempts(world, self)
         self.states: set[int] = set()
-        self._lease = lease_seconds(setup.session_timeout, setup.request_timeout)
-        self._slack = setup.request_timeout + 5.0 + setup.wall_skew
         self._looks = 0
         self._settled: dict[Partition, set[int]] = {}
         self._committed: dict[TopicPartition, CommitOffset] = {}
-        self._ready: dict[int, StateLog] = {}
-        self._phases: dict[StateLog, Phase] = {}
-        self._ever_ready: set[StateLog] = set()
-        self._taken: dict[tuple[StateLog, str], float] = {}
-
-    # Attempts
-
-    def took(self, call: Call, sent: Sent) -> None:
-        """TikTok has taken an event: the truth."""
-        taken = self.truth.accepted.setdefault(sent.event_id, [])
-        if taken:
-            self.counts["taken again"] += 1
-        taken.append(self._clock.now)
-        if self._world.telling:
-            self._world.tell(f"TikTok takes {sent.event_id} (request {call.serial})")
-        self.notes.note(1, call.serial)
-
-    def decided(self, process: Process, call: Call, handle: int) -> None:
-        """An engine says that a request is to be sent."""
-        fail, name = self.notes.fail, process.name
-        batch, _ = process.engine.delivery._in_air[handle]
-        for item in batch.items:
-            state, event_id = item.owner.state, item.event_id or ""
-            self.truth.event_of[item.key] = event_id
-            # As it was when the engine decided: what came with the same step may have ended it.
-            if Phase.READY not in {state.phase, self._phases.get(state)}:
-                fail("not the owner", f"{name} sends {event_id} while {state.phase}")
-            if self._has_read_foreign_open(state):
-                fail("superseded", f"{name} sends {event_id} and has read of another owner")
-            if not self.own_records.is_announced(state._member, item.key):
-                fail("announced", f"{name} sends {event_id} without a word in the state topic")
-            self._check_again(process, state, item)
-            call.states[state.tp.partition] = state
-        self.counts["requests"] += 1
-        self.counts["sent"] += len(batch.items)
-        self.notes.note(2, process.serial, len(batch.items), call.serial)
-
-    def began(self, process: Process, call: Call) -> None:
-        """A request goes on the wire."""
-        if self._world.telling:
-            names = ", ".join(sent.event_id for sent in call.events)
-            self._world.tell(f"{process.name} sends {names} (request {call.serial})")
-        if self._clock.now >= process.proved_at + self._lease + _ROUNDING:
-            self.notes.fail("lease", f"{process.name} sends without a proof of membership")
-        for partition, state in call.states.items():
-            if self._ready[partition] is not state:
-                detail = f"{process.name} sends events of partition {partition}"
-                self.notes.fail("old owner", f"{detail}, which has a new owner")
-
-    def _has_read_foreign_open(self, state: StateLog) -> bool:
-        read = state._next or 0
-        opens = self.truth.opens[state.tp.partition]
-        last = next(member for offset, member in reversed(opens) if offset < read)
-        return last != state._member
-
-    def _check_again(self, process: Process, state: StateLog, item: Item) -> None:
-        """An event that TikTok has, or may have, is sent again only as far as was promised."""
-        truth, setup, now = self.truth, self._setup, self._clock.now
-        fail, event_id = self.notes.fail, item.event_id or ""
-        window = setup.window - setup.wall_skew
-        if now - self._taken.get((state, event_id), -math.inf) < window:
-            fail("sent again", f"{process.name} has heard that {event_id} was accepted")
-        for partition, offset, accepted_ms, told_at in truth.known.get(event_id, ()):
-            if self._world.broker.now_ms - accepted_ms >= window * 1000:
-                continue
-            read = partition == state.tp.partition and offset < (state._next or 0)
-            if read or now - told_at > _CROSSING:
-                fail("sent again", f"{process.name} sends {event_id}, accepted at {offset}")
-            self.counts["crossed"] += 1
-        for accepted_at in truth.unknown_acceptances(event_id):
-            age = now - accepted_at
-            if setup.give_up_after + self._slack < age < setup.window - self._slack:
-                fail("given up late", f"{event_id} is sent {age:.0f} s after it was taken")
-            if item.first_unknown_ms is None and age < setup.window - self._slack:
-                fail("uncounted repeat", f"{event_id} is sent again as if for the first time")
-
-    def answered(self, process: Process, call: Call, handle: int, answer: Answer) -> None:
-        """A process has learned, or not, what became of a request."""
-        if self._world.telling:
-            said = answer.failure or answer.body.decode()
-            self._world.tell(f"{process.name} hears of request {call.serial}: {said}")
-        self.notes.note(3, process.serial, call.serial, len(answer.body))
-        if answer.body.startswith(b'{"code":0,'):
-            batch, _ = process.engine.delivery._in_air[handle]
-            for item in batch.items:
-                self._taken[item.owner.state, item.event_id or ""] = self._clock.now
-
-    def attempted(self, attempt: Attempt) -> None:
-        """An attempt is over."""
-        self.repeats.update(attempt.repeats)
 
     # Outcomes
 
@@ -173,7 +83,7 @@ class Judge:
                     self.notes.fail("marked", f"{event_id} is delivered, and not in the store")
                 return kind in _SENDABLE and event_id in self.truth.known
             case Outcome.DUPLICATE:
-                return kind in _EVENTS and event_id in self.truth.known
+                return kind in _EVENTS and self._is_accepted_lately(event_id)
             case Outcome.SUPPRESSED:
                 return (kind, reason) in _SUPPRESSED or (
                     reason is Reason.REWOUND
@@ -183,6 +93,11 @@ class Judge:
                 return self._may_be_letter(item, source)
             case _:
                 return False
+
+    def _is_accepted_lately(self, event_id: str) -> bool:
+        """Whether the state topic tells of an acceptance that counts still, by some clock."""
+        oldest = self._clock.now - self._setup.window - self._setup.wall_skew - _MOMENT
+        return any(known.told_at > oldest for known in self.truth.known.get(event_id, ()))
 
     def _may_be_letter(self, item: Item, source: Source) -> bool:
         reason = item.reason
@@ -211,14 +126,15 @@ class Judge:
     def offsets_committed(self, offsets: Mapping[TopicPartition, CommitOffset]) -> None:
         """The group has taken a commit."""
         self.counts["commits"] += 1
+        if self._world.telling:
+            places = [f"{commit.offset} of {_topic(tp)}" for tp, commit in offsets.items()]
+            self._world.tell(f"the group has {', '.join(places)}", is_routine=True)
         for tp, commit in offsets.items():
             before = self._committed.get(tp)
             truncated = tp.topic == TOPIC and tp.partition in self._world.truncated
             if before != commit and not truncated:
                 self._check_commit(tp, commit, before)
                 self._committed[tp] = commit
-                if self._world.telling:
-                    self._world.tell(f"the group has {commit.offset} of {_topic(tp)}")
                 self.notes.note(8, tp.partition, commit.offset, len(commit.metadata))
 
     def _check_commit(
@@ -245,6 +161,7 @@ class Judge:
     def assigned(self, one: AssignedPartition) -> None:
         """A process is given a partition."""
         self.counts["assigned"] += 1
+        self.pauses.disturbed(0.0)
         self.notes.note(9, one.tp.partition, one.position)
 
     def moved(self, change: PositionChange) -> None:
@@ -254,7 +171,7 @@ class Judge:
     def resumed(self, process: Process, tp: TopicPartition, position: int) -> None:
         """A process goes on reading a partition."""
         partition = process.engine.partitions.get(tp)
-        if partition is None or partition.state in self._ever_ready:
+        if partition is None or self.owners.was_ready(partition.state):
             return
         if partition.state.phase is not Phase.READY:
             self.notes.fail("read too early", f"{tp.topic}/{tp.partition} from {position}")
@@ -269,20 +186,18 @@ class Judge:
             if partition.beside is not None:
                 came_back += count
                 continue
-            state = partition.state
-            if self._phases.get(state) is not state.phase:
-                self._phases[state] = state.phase
-                if state.phase is Phase.READY:
-                    self._became_ready(process, state)
+            self.owners.look(process, partition.state)
         if engine.in_flight.events != pending:
             self.notes.fail(
                 "count", f"{process.name} has {pending} events, counts {engine.in_flight}"
             )
         most = setup.max_in_flight_events
-        if pending >= most + setup.chunk or came_back >= max(1, most // 4) + 2 * setup.chunk:
+        chunk = max(setup.chunk, len(engine.partitions))  # of each partition a record at least
+        if pending >= most + chunk or came_back >= max(1, most // 4) + 2 * chunk:
             self.notes.fail(
                 "bound", f"{process.name} has {pending} events, {came_back} parked before"
             )
+        self.pauses.look(process)
         self._looks += 1
         if self._looks % _SAMPLED == 0:
             self._sample(process)
@@ -299,29 +214,13 @@ class Judge:
             coarse += (queue.gates.hold.state, queue.gates.in_flight, bool(queue.retrying))
         self.states.add(fingerprint(coarse))
 
-    def _became_ready(self, process: Process, state: StateLog) -> None:
-        partition = state.tp.partition
-        self._ready[partition] = state
-        self._ever_ready.add(state)
-        self._world.tell(f"{process.name} is ready with partition {partition}")
-        earliest = self._clock.now - self._setup.request_timeout
-        for other in self._world.processes:
-            for call in other.calls.values():
-                of = call.states.get(partition)
-                if of is None or of is state or call.ended or call.began <= earliest:
-                    continue
-                self.notes.fail(
-                    "in the air",
-                    f"{process.name} is ready with partition {partition} while a request of "
-                    f"{other.name} is in the air",
-                )
-
     def process_ended(self, process: Process) -> None:
         """A process is no more."""
         self.notes.note(11, process.serial)
 
     def finish(self) -> None:
         """All is settled: every record has its outcome."""
+        self.attempts.finish()
         truth = self.truth
         for serial, source in truth.sources.items():
             if serial not in truth.outcomes and serial not in truth.excused:
@@ -329,12 +228,11 @@ class Judge:
                 self.notes.fail("lost", f"{source.event_id} ({where}) has no outcome")
 
 
+_MOMENT = 1.0
+"""Seconds that a step may take from the look-up to the outcome."""
+
 _SAMPLED = 4
 """Every so many steps the state is noted."""
-
-_ROUNDING = 1e-6
-_CROSSING = 1.0
-"""Seconds in which an announcement and a late acceptance may cross each other on their way."""
 
 _SENDABLE = frozenset({Kind.GOOD, Kind.STRIPPED, Kind.SCHEMA})
 _EVENTS = _SENDABLE | {Kind.BAD}

@@ -44,11 +44,13 @@ class Log:
         """All replicas have what lies below this offset."""
         self.high = max(self.high, min(through, self.end))
 
-    def skip(self, offsets: int) -> None:
-        """Offsets are taken by markers of transactions."""
-        if self.high == self.end:
-            self.end += offsets
-            self.high = self.end
+    def skip(self, offsets: int) -> bool:
+        """Offsets are taken by markers of transactions; not while replicas are behind."""
+        if self.high != self.end:
+            return False
+        self.end += offsets
+        self.high = self.end
+        return True
 
     def change_leader(self) -> list[Entry]:
         """What not all replicas had is gone; it comes back, so that its producers write it anew."""

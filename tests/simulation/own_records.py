@@ -70,7 +70,7 @@ class OwnRecords:
         if value is None:
             return
         self._notes.note(6, value.kind, entry.offset, len(value.keys))
-        self._check_settled_through(partition, value)
+        self._check_settled_through(partition, entry.offset, value)
         if self._world.telling:
             keys = [self._truth.event_of.get(key, "?") for key in split(value.keys)]
             says = f"{value.kind.name.lower()} {', '.join(keys)}".rstrip()
@@ -89,7 +89,7 @@ class OwnRecords:
             case _:
                 pass
 
-    def _check_settled_through(self, partition: int, value: StateValue) -> None:
+    def _check_settled_through(self, partition: int, offset: int, value: StateValue) -> None:
         broker = self._world.broker
         source = TopicPartition(TOPIC, partition)
         if value.bound_to != broker.binding(source):
@@ -101,6 +101,8 @@ class OwnRecords:
                 f"a record ({value.kind.name.lower()}) says {value.settled_through} of partition "
                 f"{partition}, settled through {through}",
             )
+        told = (offset, value.settled_through, self._world.clock.now)
+        self._truth.told.setdefault(partition, []).append(told)
 
     def _accepted(self, partition: int, entry: Entry, value: StateValue) -> None:
         truth = self._truth

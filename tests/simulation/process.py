@@ -202,7 +202,7 @@ class Process:
     def answered(self, call: Call, handle: int, answer: Answer) -> None:
         """An answer of TikTok, or none in time; whichever is first."""
         if not call.ended:
-            self.world.judge.answered(self, call, handle, answer)
+            self.world.judge.attempts.answered(self, call, handle, answer)
             call.ended = True
             del self.calls[handle]
             self._drive(lambda at: self.engine.answered(handle, answer, at))
@@ -273,7 +273,7 @@ class Process:
             case Send(request):
                 edges.send(self, request)
             case AttemptFinished(attempt):
-                judge.attempted(attempt)
+                judge.attempts.attempted(attempt)
             case Commit(offsets, number):
                 member.commits.commit(offsets, number)
             case Produce():

@@ -22,6 +22,17 @@ class Readings:
         self._session = session
         self._flow = True
         self._fetching = False
+        self._on_their_way = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything is read at all."""
+        return self._flow
+
+    def is_paused(self, tp: TopicPartition) -> bool:
+        """Whether a partition is paused, by the engine's orders."""
+        reading = self._session.reading.get(tp)
+        return reading is None or reading.paused
 
     def pause(self, tp: TopicPartition) -> None:
         """Reads no more of a partition."""
@@ -66,14 +77,16 @@ class Readings:
     def _fetch(self) -> None:
         self._fetching = False
         session, process = self._session, self._process
-        if not self._flow or session.revoking is not None or session.link.cut:
+        if self._on_their_way or not self._flow:
+            return  # what was read before comes first
+        if session.revoking is not None or session.link.cut:
             return
         if process.suspended or not process.alive:
             return
         records, more = self._next_records()
         if records and session.rng.random() < _LATE_RECORDS:
-            # They are on their way to the engine: nothing else is read before they are there.
-            self._fetching = True
+            # Nothing else is read before they are there: a partition's records keep their order.
+            self._on_their_way = True
             epochs = dict(session.owned)
             give = lambda: self._give(records, epochs)  # noqa: E731  delivered below
             session.clock.after(0.05 * session.rng.random(), lambda: process.deliver(give))
@@ -108,7 +121,7 @@ class Readings:
 
     def _give(self, records: list[Record], epochs: dict[int, int]) -> None:
         """Records that were on their way to the engine; not those of partitions that went."""
-        self._fetching = False
+        self._on_their_way = False
         gone, owned = self._session.revoking or (), self._session.owned
         left = [
             record

@@ -13,15 +13,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.simulation.schedule import Schedule
+    from tests.simulation.world import Told
 
 
 class Result(NamedTuple):
-    """What came of a run. `trace` is the same whenever the same schedule is run."""
+    """What came of a run. `trace` is the same whenever the same schedule is run.
+
+    `events` are the records that were produced, `faults` those that found somebody to meet them,
+    `steps` what happened at all.
+    """
 
     seed: int
     violation: Violation | None
     trace: int
     events: int
+    faults: int
     steps: int
     counts: Counter[str]
     repeats: Counter[str]
@@ -29,7 +35,7 @@ class Result(NamedTuple):
 
 
 def run(
-    schedule: Schedule, tell: Callable[[str], None] | None = None, *, bug: str | None = None
+    schedule: Schedule, tell: Callable[[Told], None] | None = None, *, bug: str | None = None
 ) -> Result:
     """Runs a schedule, with a bug planted or none; `tell` takes its story, sentence by sentence.
 
@@ -53,9 +59,10 @@ def run(
         schedule.seed,
         violation,
         judge.notes.trace,
-        len(schedule.appends),
+        len(judge.truth.sources),
+        world.troubles.met,
         world.clock.events,
         judge.counts,
-        judge.repeats,
+        judge.attempts.repeats,
         frozenset(judge.states),
     )

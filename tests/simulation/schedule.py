@@ -148,10 +148,11 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """One run: the faults are over after `seconds`."""
+    """One run: the faults are over after `seconds`. With other `luck` it takes another course."""
 
     seed: int
     setup: Setup
     appends: tuple[Append, ...]
     troubles: tuple[Trouble, ...]
     seconds: float
+    luck: int = 0

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 BAD = "/bad/"
 """Part of the page address of an event that TikTok never takes."""
 
+PERSON = "the-same-person"
+"""Whose events all are: nothing of it, not as a digest either, may be sent without consent."""
+
 
 class Sent(NamedTuple):
     """An event of a request."""
@@ -32,11 +35,12 @@ class Sent(NamedTuple):
 class Call:
     """A request on its way; `answer` tells the process what came back, at most once.
 
-    `began` is when it was written (seconds), -inf before. `states` are the memories of the
+    `decided` is when an engine wanted it sent, `began` when it was written (seconds, -inf before).
+    `states` are the memories of the
     partitions whose events are in it.
     """
 
-    __slots__ = ("answer", "began", "ended", "events", "pixel", "serial", "states")
+    __slots__ = ("answer", "began", "decided", "ended", "events", "pixel", "serial", "states")
 
     def __init__(
         self, serial: int, pixel: int, events: Sequence[Sent], answer: Callable[[Answer], None]
@@ -45,6 +49,7 @@ class Call:
         self.pixel = pixel
         self.events = events
         self.answer = answer
+        self.decided = -math.inf
         self.began = -math.inf
         self.ended = False
         self.states: dict[int, StateLog] = {}
@@ -77,11 +82,15 @@ _SHARED = frozenset({Weather.THROTTLE_APP, Weather.HOLD_TOKEN})
 class TikTok:
     """Answers requests by its weather, which the schedule's troubles make.
 
-    `on_accept` is told of every event that is taken, with the request that brought it.
+    `on_accept` is told of the events that are taken, with the request that brought them.
     """
 
     def __init__(
-        self, clock: Clock, setup: Setup, seed: int, on_accept: Callable[[Call, Sent], None]
+        self,
+        clock: Clock,
+        setup: Setup,
+        seed: int | str,
+        on_accept: Callable[[Call, Sequence[Sent]], None],
     ) -> None:
         self._clock = clock
         self._setup = setup
@@ -153,9 +162,7 @@ class TikTok:
         self._reply(call, Answer(200, answer), answers)
 
     def _accept(self, call: Call, events: Sequence[Sent]) -> None:
-        for sent in events:
-            if not sent.bad:
-                self._on_accept(call, sent)
+        self._on_accept(call, [sent for sent in events if not sent.bad])
 
     def _reply(self, call: Call, answer: Answer, seconds: float) -> None:
         self._clock.after(seconds, lambda: call.answer(answer))

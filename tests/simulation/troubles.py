@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 from consumer.event import TopicPartition
 from consumer.offsets import CommitOffset
-from tests.simulation.broker import RETRY, STATE, TOPIC
+from tests.simulation.broker import TOPIC
+from tests.simulation.broker_troubles import (
+    OF_BROKERS,
+    BrokerTroubles,
+    NobodyThereError,
+    partition_name,
+)
 from tests.simulation.schedule import Fault, Trouble
 from tests.simulation.stores import Disk
 
@@ -18,6 +24,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 _KILL_AFTER = 15.0
+_LOOK_AGAIN = 1.0
 _HALF = 0.5
 
 
@@ -28,15 +35,34 @@ class Troubles:
         self._world = world
         self._clock = world.clock
         self._rng = random.Random(f"{world.seed}/troubles")
-        self._tell = world.tell
+        self._tell = world.tell_cause
+        self._brokers = BrokerTroubles(world, self._rng)
+        self._over = False
+        self.met = 0
+        """Faults that have happened."""
+        self.to_come = len(world.schedule.troubles)
+        """Faults that have not."""
 
     def meet(self, trouble: Trouble) -> None:
-        """A fault happens."""
+        """A fault happens; where there is nobody whom it could happen to, as soon as there is."""
+        if self._over:
+            return
+        try:
+            if (meet := OF_BROKERS.get(trouble.fault)) is not None:
+                meet(self._brokers, trouble)
+            else:
+                _MEET[trouble.fault](self, trouble)
+        except NobodyThereError:
+            self._clock.after(_LOOK_AGAIN, lambda: self.meet(trouble))
+            return
+        self.met += 1
+        self.to_come -= 1
         self._world.judge.counts[f"fault: {trouble.fault}"] += 1
-        _MEET[trouble.fault](self, trouble)
+        self._world.judge.pauses.disturbed(trouble.seconds)
 
     def end(self) -> None:
         """All is well from now on."""
+        self._over = True
         world = self._world
         self._tell("the faults are over")
         world.tiktok.calm()
@@ -57,16 +83,17 @@ class Troubles:
 
     # Processes
 
-    def _one_of(self, target: int) -> Process | None:
-        running = self._world.running
-        return running[target % len(running)] if running else None
+    def _one_of(self, target: int, fit: Callable[[Process], bool] = bool) -> Process:
+        fitting = [process for process in self._world.running if fit(process)]
+        if not fitting:
+            raise NobodyThereError
+        return fitting[target % len(fitting)]
 
     def _restart(self, name: str, seconds: float) -> None:
         self._clock.after(seconds, lambda: self._world.start(name))
 
     def _crash(self, trouble: Trouble) -> None:
-        if (process := self._one_of(trouble.target)) is None:
-            return
+        process = self._one_of(trouble.target)
         if trouble.share < _HALF:
             process.crash_after = self._rng.randrange(12)
             self._clock.after(5.0, lambda: process.end("it crashes"))
@@ -75,17 +102,14 @@ class Troubles:
         self._restart(process.name, 5.0 + trouble.seconds)
 
     def _machine_crash(self, trouble: Trouble) -> None:
-        if (process := self._one_of(trouble.target)) is None:
-            return
+        process = self._one_of(trouble.target)
         process.end("its machine crashes, with the last writes to its disk")
         for directory in process.disk.directories.values():
             directory.lose_last(self._rng.randrange(6))
         self._restart(process.name, trouble.seconds)
 
     def _suspend(self, trouble: Trouble) -> None:
-        process = self._one_of(trouble.target)
-        if process is None or process.suspended:
-            return
+        process = self._one_of(trouble.target, lambda one: not one.suspended)
         self._tell(f"{process.name} is suspended for {trouble.seconds:.0f} s")
         process.suspend()
         self._clock.after(trouble.seconds, lambda: self._wake(process))
@@ -96,9 +120,8 @@ class Troubles:
             process.wake()
 
     def _cut(self, trouble: Trouble) -> None:
-        process = self._one_of(trouble.target)
-        if process is not None:
-            self._cut_off(process, trouble.seconds)
+        process = self._one_of(trouble.target, lambda one: not one.link.cut)
+        self._cut_off(process, trouble.seconds)
 
     def _cut_off(self, process: Process, seconds: float) -> None:
         if not process.link.cut:
@@ -114,8 +137,7 @@ class Troubles:
             process.member.readings.poke()
 
     def _stop(self, trouble: Trouble) -> None:
-        if (process := self._one_of(trouble.target)) is None:
-            return
+        process = self._one_of(trouble.target)
         self._stop_one(process)
         self._restart(process.name, 30.0 + trouble.seconds)
 
@@ -132,11 +154,11 @@ class Troubles:
             if name not in slots or not slots[name].alive:
                 self._world.start(name)
                 return
+        raise NobodyThereError
 
     def _replace(self, trouble: Trouble) -> None:
         """A process is thought dead: another one of its name starts elsewhere."""
-        if (process := self._one_of(trouble.target)) is None:
-            return
+        process = self._one_of(trouble.target)
         if trouble.share > _HALF:
             self._cut_off(process, trouble.seconds)
         self._tell(f"another {process.name} starts on another machine")
@@ -153,16 +175,16 @@ class Troubles:
         self._world.coordinator.gone_until = self._clock.now + trouble.seconds
 
     def _commits_fail(self, trouble: Trouble) -> None:
-        if (process := self._one_of(trouble.target)) is not None:
-            self._tell(f"commits of {process.name} fail for {trouble.seconds:.0f} s")
-            process.member.commits.failing_until = self._clock.now + trouble.seconds
-            process.member.commits.share = trouble.share
+        process = self._one_of(trouble.target)
+        self._tell(f"commits of {process.name} fail for {trouble.seconds:.0f} s")
+        process.member.commits.failing_until = self._clock.now + trouble.seconds
+        process.member.commits.share = trouble.share
 
     def _commits_unanswered(self, trouble: Trouble) -> None:
-        if (process := self._one_of(trouble.target)) is not None:
-            self._tell(f"commits of {process.name} are answered late for {trouble.seconds:.0f} s")
-            process.member.commits.unanswered_until = self._clock.now + trouble.seconds
-            process.member.commits.share = trouble.share
+        process = self._one_of(trouble.target)
+        self._tell(f"commits of {process.name} are answered late for {trouble.seconds:.0f} s")
+        process.member.commits.unanswered_until = self._clock.now + trouble.seconds
+        process.member.commits.share = trouble.share
 
     # What only a group that is stopped allows
 
@@ -226,7 +248,7 @@ class Troubles:
         tp = TopicPartition(TOPIC, partition)
         log = world.broker.log(tp)
         end = max(log.start, log.end - 1 - self._rng.randrange(12))
-        self._tell(f"{_name(tp)} loses its tail, from {end} of {log.end} on")
+        self._tell(f"{partition_name(tp)} loses its tail, from {end} of {log.end} on")
         world.truncated.add(partition)
         world.ever_truncated.add(partition)
         world.judge.truth.truncated(tp, log.end, end)
@@ -246,85 +268,17 @@ class Troubles:
                 offsets[tp] = CommitOffset(min(offsets[tp].offset, world.broker.log(tp).high))
         world.mended()
 
-    # Brokers
-
-    def _tp(self, trouble: Trouble) -> TopicPartition:
-        topic = self._rng.choice((STATE, STATE, TOPIC, RETRY))
-        return TopicPartition(topic, trouble.target % self._world.setup.partitions)
-
-    def _leader_change(self, trouble: Trouble) -> None:
-        tp = self._tp(trouble)
-        lost = self._world.broker.change_leader(tp)
-        self._tell(f"{_name(tp)} has another leader, without {lost} unacknowledged records")
-
-    def _slow_replicas(self, trouble: Trouble) -> None:
-        tp, broker = self._tp(trouble), self._world.broker
-        self._tell(f"replicas of {_name(tp)} are slow for {trouble.seconds:.0f} s")
-        broker.slow_until[tp] = self._clock.now + trouble.seconds
-        if trouble.share < _HALF:
-            self._clock.after(trouble.seconds * 0.6, lambda: self._leader_lost(tp))
-
-    def _leader_lost(self, tp: TopicPartition) -> None:
-        lost = self._world.broker.change_leader(tp)
-        self._tell(f"{_name(tp)} has another leader, without {lost} unacknowledged records")
-
-    def _partition_down(self, trouble: Trouble) -> None:
-        tp, broker = self._tp(trouble), self._world.broker
-        self._tell(f"nobody leads {_name(tp)} for {trouble.seconds:.0f} s")
-        broker.change_leader(tp)
-        broker.down_until[tp] = self._clock.now + trouble.seconds
-        self._clock.after(trouble.seconds + 0.01, self._poke)
-
-    def _poke(self) -> None:
-        for process in self._world.running:
-            process.member.readings.poke()
-
-    def _produces_fail(self, trouble: Trouble) -> None:
-        self._tell(f"records fail to be produced for {trouble.seconds:.0f} s")
-        weather = self._world.producer_weather
-        weather.until = self._clock.now + trouble.seconds
-        weather.fail, weather.twice = trouble.share * 0.6, 0.0
-
-    def _produces_twice(self, trouble: Trouble) -> None:
-        self._tell(f"records are written twice for {trouble.seconds:.0f} s")
-        weather = self._world.producer_weather
-        weather.until = self._clock.now + trouble.seconds
-        weather.fail, weather.twice = 0.0, trouble.share
-
-    def _letters_fail(self, trouble: Trouble) -> None:
-        self._tell(f"dead letters are refused for {trouble.seconds:.0f} s")
-        weather = self._world.producer_weather
-        weather.letters_fail_until = self._clock.now + trouble.seconds
-        weather.letters_fail = trouble.share
-
-    def _markers(self, trouble: Trouble) -> None:
-        tp = self._tp(trouble)
-        self._world.broker.log(tp).skip(1 + trouble.target % 3)
-        self._tell(f"markers of a transaction take offsets of {_name(tp)}")
-
-    def _source_retention(self, trouble: Trouble) -> None:
-        world = self._world
-        tp = TopicPartition(TOPIC, trouble.target % world.setup.partitions)
-        committed = world.coordinator.offsets.get(tp)
-        log = world.broker.log(tp)
-        start = (log.start if committed is None else committed.offset) + self._rng.randrange(-5, 8)
-        log.delete_before(start)
-        world.judge.truth.excuse(tp.partition, lambda offset: offset < log.start)
-        self._tell(f"retention deletes {_name(tp)} below {log.start}")
-
     # A process's own machine
 
     def _store_fails(self, trouble: Trouble) -> None:
-        if (process := self._one_of(trouble.target)) is None:
-            return
+        process = self._one_of(trouble.target)
         disk = process.disk
         self._tell(f"the disk of {process.name} does not work for {trouble.seconds:.0f} s")
         disk.fails = True
         self._clock.after(trouble.seconds, lambda: setattr(disk, "fails", False))
 
     def _store_wiped(self, trouble: Trouble) -> None:
-        if (process := self._one_of(trouble.target)) is None:
-            return
+        process = self._one_of(trouble.target)
         self._tell(f"the local stores of {process.name} are deleted")
         for tp, directory in process.disk.directories.items():
             directory.wipe()
@@ -362,21 +316,8 @@ _MEET: dict[Fault, Callable[[Troubles, Trouble], None]] = {
     Fault.FORGET_OFFSETS: Troubles._forget_offsets,
     Fault.SOURCE_RECREATED: Troubles._recreate,
     Fault.SOURCE_TRUNCATED: Troubles._truncate,
-    Fault.SOURCE_RETENTION: Troubles._source_retention,
-    Fault.LEADER_CHANGE: Troubles._leader_change,
-    Fault.SLOW_REPLICAS: Troubles._slow_replicas,
-    Fault.PARTITION_DOWN: Troubles._partition_down,
-    Fault.PRODUCES_FAIL: Troubles._produces_fail,
-    Fault.PRODUCES_TWICE: Troubles._produces_twice,
-    Fault.LETTERS_FAIL: Troubles._letters_fail,
-    Fault.MARKERS: Troubles._markers,
     Fault.STORE_FAILS: Troubles._store_fails,
     Fault.STORE_WIPED: Troubles._store_wiped,
     Fault.REGISTRY_AWAY: Troubles._registry_away,
     Fault.TIKTOK: Troubles._tiktok,
 }
-
-
-def _name(tp: TopicPartition) -> str:
-    topic = {TOPIC: "the source", STATE: "the state topic", RETRY: "the retry topic"}[tp.topic]
-    return f"partition {tp.partition} of {topic}"

@@ -46,6 +46,9 @@ class Truth:
         """The last outcome of each record."""
         self.excused: set[int] = set()
         """Records that the broker deleted before they had an outcome."""
+        self.torn_away: set[str] = set()
+        """Events whose record the broker deleted before it had an outcome, maybe amid an attempt:
+        nothing is left that would be read again, and with it the attempt may be forgotten."""
         self.accepted: dict[str, list[float]] = {}
         """When TikTok took an event, whoever learned of it (seconds)."""
         self.known: dict[str, list[Known]] = {}
@@ -60,6 +63,9 @@ class Truth:
         self.parked: set[int] = set()
         self.opens: dict[int, list[tuple[int, bytes]]] = {}
         """Offsets and members of the `open` records, by partition."""
+        self.told: dict[int, list[tuple[int, int, float]]] = {}
+        """Up to where a partition of today's source is settled by its state records: the offset of
+        each, what it says, and when it was written (seconds)."""
         self.done: dict[TopicPartition, set[int]] = {}
         self._through: dict[TopicPartition, int] = {}
         self._lost_end: dict[TopicPartition, int] = {}
@@ -112,6 +118,7 @@ class Truth:
 
     def recreated(self, tp: TopicPartition) -> None:
         """A log begins anew, as another topic's."""
+        self.told.pop(tp.partition, None)
         for known in (self._through, self._lost_end, self.done):
             known.pop(tp, None)
         self.excuse(tp.partition, lambda _offset: True)
@@ -128,3 +135,5 @@ class Truth:
         for serial, source in self.sources.items():
             if source.partition == partition and gone(source.offset):
                 self.excused.add(serial)
+                if serial not in self.outcomes and serial not in self.parked:
+                    self.torn_away.add(source.event_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
@@ -20,7 +20,7 @@ from tests.simulation.process import Process
 from tests.simulation.producer import ProducerWeather
 from tests.simulation.schedule import Append, Kind
 from tests.simulation.stores import Disk
-from tests.simulation.tiktok import BAD, TikTok
+from tests.simulation.tiktok import BAD, PERSON, TikTok
 from tests.simulation.troubles import Troubles
 from tests.simulation.truth import Source
 
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 NAMES = "ABCDEFGH"
 _LOOK_SECONDS = 5.0
 _CLEAN_SECONDS = 30.0
+_FAULTS_WAIT = 120.0
+"""Seconds that faults which find nobody may come late."""
+
 _RETENTION = 1.5
 """Of the state topic, against the window."""
 
@@ -40,7 +43,7 @@ _RETENTION = 1.5
 class Registry:
     """The schema registry: it knows every schema, unless it is away."""
 
-    def __init__(self, clock: Clock, seed: int) -> None:
+    def __init__(self, clock: Clock, seed: int | str) -> None:
         self._clock = clock
         self._rng = random.Random(f"{seed}/registry")
         self.away_until = 0.0
@@ -52,12 +55,25 @@ class Registry:
         self._clock.after(0.01 + 0.1 * self._rng.random(), lambda: answer(found))
 
 
+class Told(NamedTuple):
+    """Something that happened: when (seconds), and what.
+
+    `is_cause`: it was done to the consumers, by the schedule. `is_routine`: it happens all the
+    time, and seldom matters.
+    """
+
+    at: float
+    sentence: str
+    is_cause: bool = False
+    is_routine: bool = False
+
+
 class World:
     """One run. `tell` takes what happens as sentences, where somebody wants to read them."""
 
-    def __init__(self, schedule: Schedule, tell: Callable[[str], None] | None = None) -> None:
+    def __init__(self, schedule: Schedule, tell: Callable[[Told], None] | None = None) -> None:
         self.schedule = schedule
-        self.seed = seed = schedule.seed
+        self.seed = seed = f"{schedule.seed}/{schedule.luck}" if schedule.luck else schedule.seed
         self.setup: Setup = schedule.setup
         self.clock = Clock()
         self._tell = tell
@@ -68,7 +84,7 @@ class World:
         self.coordinator = Coordinator(
             self.clock, self.setup, seed, self.judge.offsets_committed, self.tell
         )
-        self.tiktok = TikTok(self.clock, self.setup, seed, self.judge.took)
+        self.tiktok = TikTok(self.clock, self.setup, seed, self.judge.attempts.took)
         self.producer_weather = ProducerWeather()
         self.troubles = Troubles(self)
         self.disks: dict[str, Disk] = {}
@@ -80,10 +96,15 @@ class World:
         self._waiting: list[Append] = []
         self._calls = 0
 
-    def tell(self, sentence: str) -> None:
+    def tell(self, sentence: str, *, is_routine: bool = False) -> None:
         """Something worth telling happened."""
         if self._tell is not None:
-            self._tell(f"{self.clock.now:9.3f} s  {sentence}")
+            self._tell(Told(self.clock.now, sentence, is_routine=is_routine))
+
+    def tell_cause(self, sentence: str) -> None:
+        """Something was done to the consumers."""
+        if self._tell is not None:
+            self._tell(Told(self.clock.now, sentence, is_cause=True))
 
     def next_call(self) -> int:
         """The number of a request."""
@@ -110,6 +131,8 @@ class World:
         if self.setup.window < self.schedule.seconds:
             self.clock.after(_CLEAN_SECONDS, self._clean)
         self.clock.run(self.schedule.seconds)
+        while self.troubles.to_come and self.clock.now < self.schedule.seconds + _FAULTS_WAIT:
+            self.clock.run(self.clock.now + 1.0)  # somebody is to start again and meet them
         self.troubles.end()
         self._settle()
 
@@ -129,7 +152,7 @@ class World:
         value = _value(kind, event_id, PIXELS[number % self.setup.pixels])
         if self.telling:
             self.judge.truth.event_of[key_of(event_id, number % self.setup.pixels)] = event_id
-            self.tell(f"{event_id} is produced ({partition}@{offset}, {kind})")
+            self.tell_cause(f"{event_id} ({partition}@{offset}, {kind}) is produced")
         self.broker.publish(tp, b"%d" % serial, value)
 
     def mended(self) -> None:
@@ -185,13 +208,17 @@ class World:
                 self.judge.finish()
                 self.tell("all is settled")
                 return
-        left = "; ".join([*self._uncommitted(), *self._unsettled()])
-        self.judge.notes.fail("liveness", left)
+        self.judge.notes.fail("liveness", "; ".join(self._left()))
 
     def _is_settled(self) -> bool:
-        return not any(True for _ in self._uncommitted()) and not any(
-            True for _ in self._unsettled()
-        )
+        return next(self._left(), None) is None
+
+    def _left(self) -> Iterator[str]:
+        """What is not settled yet."""
+        if self._waiting or self.truncated:
+            yield f"{len(self._waiting)} records wait for partitions {sorted(self.truncated)}"
+        yield from self._uncommitted()
+        yield from self._unsettled()
 
     def _uncommitted(self) -> Iterator[str]:
         """The partitions with a record, not a mere marker, behind the committed offset."""
@@ -221,6 +248,7 @@ def _value(kind: Kind, event_id: str, pixel: str) -> bytes | None:
         "event": "purchase",
         "event_source_id": pixel,
         "page": {"url": f"https://shop.example{BAD if kind is Kind.BAD else '/'}{event_id}"},
+        "user": {"external_id": PERSON},
     }
     if kind is Kind.DENIED:
         event["consent"] = {"marketing": "DENIED"}

@@ -1,0 +1,60 @@
+"""Who owns what: the memories of all partitions, and when each became the one that counts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from consumer.state_log import Phase, StateLog
+
+if TYPE_CHECKING:
+    from tests.simulation.process import Process
+    from tests.simulation.verdicts import Notes
+    from tests.simulation.world import World
+
+
+class Owners:
+    """The phases of all memories, as last seen after a step."""
+
+    def __init__(self, world: World, notes: Notes) -> None:
+        self._world = world
+        self._notes = notes
+        self._ready: dict[int, StateLog] = {}
+        self._phases: dict[StateLog, Phase] = {}
+        self._ever_ready: set[StateLog] = set()
+
+    def look(self, process: Process, state: StateLog) -> None:
+        """A process has made a step with the memory of one of its partitions."""
+        if self._phases.get(state) is not state.phase:
+            self._phases[state] = state.phase
+            if state.phase is Phase.READY:
+                self._became_ready(process, state)
+
+    def may_send(self, state: StateLog) -> bool:
+        """Whether a memory is complete, or was when the step began."""
+        return Phase.READY in {state.phase, self._phases.get(state)}
+
+    def was_ready(self, state: StateLog) -> bool:
+        """Whether a memory was ever complete."""
+        return state in self._ever_ready
+
+    def newest(self, partition: int) -> StateLog:
+        """The memory that was the last to become complete."""
+        return self._ready[partition]
+
+    def _became_ready(self, process: Process, state: StateLog) -> None:
+        """Nothing that an earlier owner sent may be in the air any more."""
+        partition = state.tp.partition
+        self._ready[partition] = state
+        self._ever_ready.add(state)
+        self._world.tell(f"{process.name} is ready with partition {partition}")
+        earliest = self._world.clock.now - self._world.setup.request_timeout
+        for other in self._world.processes:
+            for call in other.calls.values():
+                of = call.states.get(partition)
+                if of is None or of is state or call.ended or call.began <= earliest:
+                    continue
+                self._notes.fail(
+                    "in the air",
+                    f"{process.name} is ready with partition {partition} while request "
+                    f"{call.serial} of {other.name} is in the air",
+                )
