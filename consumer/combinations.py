@@ -15,6 +15,7 @@ from phonenumbers import SUPPORTED_REGIONS
 
 from consumer.kafka_properties import FORBIDDEN_PROPERTIES
 from consumer.lease import margin_seconds
+from consumer.names import default_event_names
 from consumer.source_rules import RULES
 from consumer.topic_combinations import Finding, topic_findings
 from consumer.units import format_duration, format_size
@@ -131,7 +132,11 @@ def _names(path: Path, destination: DestinationSettings) -> Iterator[Finding]:
     if standard is None:
         return
     own = {("event_names", given): sent for given, sent in destination.event_names.items()}
-    listed = {("allow_events", n): sent for n, sent in enumerate(destination.allow_events)}
+    mapped = {**default_event_names(destination.event_source), **destination.event_names}
+    listed = {
+        ("allow_events", n): mapped.get(name, name)
+        for n, name in enumerate(destination.allow_events)
+    }
     for key, sent in (own | listed).items():
         if sent not in standard:
             yield Finding(

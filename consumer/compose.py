@@ -27,7 +27,7 @@ from consumer.intake import Intake
 from consumer.lease import takeover_seconds
 from consumer.limits import RetryPolicy
 from consumer.memory import Memory
-from consumer.names import default_event_names
+from consumer.names import allowed_names, default_event_names
 from consumer.park_choice import ParkingSettings
 from consumer.parking import Parking
 from consumer.payload import Mapper
@@ -51,14 +51,15 @@ if TYPE_CHECKING:
 
 def destination(settings: DestinationSettings, config: Config) -> Destination:
     """A destination as the path needs it."""
-    names = default_event_names(settings.event_source, newer=config.events.newer_names)
+    defaults = default_event_names(settings.event_source, newer=config.events.newer_names)
+    names = {**defaults, **settings.event_names}
     max_age = config.events.max_age if settings.max_age is None else settings.max_age
     return Destination(
         settings.event_source,
         settings.event_source_id,
         settings.test_event_code,
-        {**names, **settings.event_names},
-        frozenset(settings.allow_events),
+        names,
+        allowed_names(settings.allow_events, names),
         int(max_age * 1000),
     )
 
@@ -198,10 +199,7 @@ def engine(
 
 def routes(config: Config, targets: Iterable[Destination]) -> Routes:
     """How events find their destination among these."""
-    known = list(targets)
-    by_id = {d.event_source_id: d for d in known}
-    default = by_id.get(config.default_destination) if config.default_destination else None
-    return Routes(known, default)
+    return Routes(list(targets), config.default_destination)
 
 
 def mapper(config: Config) -> Mapper:

@@ -14,6 +14,7 @@ import phonenumbers
 
 from consumer import normalise
 from consumer.event import FieldWarning
+from consumer.personal import holds_address
 from consumer.source_rules import RULES
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class _Field(NamedTuple):
     name: str
     path: str
     personal: bool
-    form: Form | None
+    form: Form
     warning: FieldWarning
 
 
@@ -159,15 +160,14 @@ class Identity:
         self._persons: Recent[tuple[Any, ...], Identified] = Recent(CACHED_PERSONS)
         lower = rules.lowercase_external_id
         external_id = normalise.lower_external_id if lower else normalise.external_id
-        # None sends a value as it is: TikTok compares click ids, cookies and agents literally.
         self._fields = (
             _field("email", normalise.email, "is no e-mail address"),
             _field("phone", self._phone, "cannot be made an international number (E.164)"),
             _field("external_id", external_id, "is empty"),
-            _field("ttclid", None),
-            _field("ttp", None),
+            _field("ttclid", _literal, "holds an e-mail address"),
+            _field("ttp", _literal, "holds an e-mail address"),
             _field("ip", normalise.public_ip, "is no public IP address"),
-            _field("user_agent", None),
+            _field("user_agent", _literal, "holds an e-mail address"),
             _field("locale", normalise.locale, "is no language tag (BCP 47), such as en-US"),
             _field("first_name", normalise.name, "holds no letters or digits"),
             _field("last_name", normalise.name, "holds no letters or digits"),
@@ -177,7 +177,7 @@ class Identity:
             _field("zip_code", normalise.zip_code, "is no postal code"),
             _field("idfa", normalise.idfa, "stands for no device: tracking is refused"),
             _field("gaid", normalise.gaid, "stands for no device: tracking is refused"),
-            _field("idfv", None),
+            _field("idfv", _literal, "holds an e-mail address"),
             _field("att_status", normalise.att_status, "is no status TikTok knows: AUTHORIZED ..."),
         )
 
@@ -226,12 +226,20 @@ def with_click_id(found: Identified, page_url: str) -> Identified:
     """The click id of a page's address, as it came, where the event brings none of its own."""
     if "ttclid=" in page_url and "ttclid" not in found.user:
         ttclid = normalise.click_id(page_url)
-        if ttclid:
+        if ttclid and not holds_address(ttclid):
             return found._replace(user={**found.user, "ttclid": ttclid})
     return found
 
 
-def _field(name: str, form: Form | None, problem: str = "") -> _Field:
+def _literal(value: str, _user: dict[str, Any]) -> str | None:
+    """A click id, cookie or agent: as it is, since TikTok compares it literally.
+
+    Whoever fills one with an e-mail address would have it leave in plain text.
+    """
+    return None if holds_address(value) else value
+
+
+def _field(name: str, form: Form, problem: str) -> _Field:
     path = f"user.{name}"
     warning = FieldWarning(path, f"left out: it {problem}")
     return _Field(name, path, name in PERSONAL_FIELDS, form, warning)
@@ -265,8 +273,6 @@ def _identify(plan: UserPlan, user: dict[str, Any], *, strip: bool) -> Identifie
                 warnings.append(warning)
         elif value.isspace():
             continue
-        elif form is None:
-            sent[name] = value
         else:
             usable = form(value, user)
             if usable is None:
@@ -291,7 +297,7 @@ def _is_given(value: str | list[str]) -> bool:
 
 
 def _several(
-    values: list[str], form: Form | None, user: dict[str, Any]
+    values: list[str], form: Form, user: dict[str, Any]
 ) -> tuple[str | list[str] | None, bool]:
     """Each distinct usable value once, and whether any was unusable.
 
@@ -302,7 +308,7 @@ def _several(
     for value in values:
         if not value or value.isspace():
             continue
-        one = value if form is None else form(value, user)
+        one = form(value, user)
         if one is None:
             failed = True
         else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from consumer.event import EventSource
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 
 def _words(text: str) -> frozenset[str]:
@@ -105,6 +105,16 @@ STANDARD_PROPERTIES = _words(
     " query description customer_type"
 )
 """Property names with a meaning of their own at TikTok; custom properties never take them."""
+
+
+def allowed_names(listed: Iterable[str], names: Mapping[str, str]) -> frozenset[str]:
+    """An allow list in names as they are sent, for the `names` that a destination maps.
+
+    A listed name that no event is sent under, because it is mapped to another, stands for that one:
+    taken literally it would suppress the very events it is to let through.
+    """
+    sent = frozenset(names.values())
+    return frozenset(name if name in sent else names.get(name, name) for name in listed)
 
 
 def default_event_names(source: EventSource, *, newer: bool = False) -> Mapping[str, str]:

@@ -20,6 +20,8 @@ import phonenumbers
 _is_digest = re.compile(r"[0-9a-f]{64}").fullmatch
 _DIGEST_CHARS = 64  # asked first, because most texts are plain and the pattern costs more
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_LABEL = r"[^\s!-,./:-@\[-^`{-~]+"  # all but spaces and ASCII punctuation other than - and _
+_is_domain = re.compile(rf"{_LABEL}(?:\.{_LABEL})*").fullmatch
 _is_ipv4 = re.compile(rf"({_OCTET})\.{_OCTET}\.{_OCTET}\.{_OCTET}").fullmatch
 _is_language_tag = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8})*").fullmatch
 _is_zip_plus_4 = re.compile(r"[0-9]{5}-[0-9]{4}").fullmatch
@@ -34,12 +36,16 @@ _SPECIAL_OCTETS = frozenset(map(str, (0, 10, 100, 127, 169, 172, 192, 198, 203, 
 
 
 def email(value: str, _user: dict[str, Any]) -> str | None:
-    """An e-mail address: trimmed, lower-cased, hashed; it needs one `@` and no space."""
+    """An e-mail address: trimmed, lower-cased, hashed.
+
+    It needs one `@`, behind it a domain without punctuation other than dashes and single dots, and
+    no space or invisible character anywhere: such things stand around an address, not in it.
+    """
     text = value.strip().lower()
     if len(text) == _DIGEST_CHARS and _is_digest(text):
         return text
     local, _, domain = text.partition("@")
-    if not local or not domain or "@" in domain or len(text.split()) > 1:
+    if not local or _is_domain(domain) is None or " " in local or not text.isprintable():
         return None
     return _digest(text)
 
@@ -137,7 +143,10 @@ def att_status(value: str, _user: dict[str, Any]) -> str | None:
 
 
 def public_ip(value: str, _user: dict[str, Any]) -> str | None:
-    """A public IPv4 or IPv6 address, as it is; private, reserved and multicast ones are not."""
+    """A public IPv4 or IPv6 address, as it is; private, reserved and multicast ones are not.
+
+    Nor is one with a zone (`%eth0`): that is of some machine's own network.
+    """
     text = value.strip()
     quad = _is_ipv4(text)
     if quad is not None and quad[1] not in _SPECIAL_OCTETS:
@@ -145,6 +154,8 @@ def public_ip(value: str, _user: dict[str, Any]) -> str | None:
     try:
         address = ip_address(text)
     except ValueError:
+        return None
+    if isinstance(address, IPv6Address) and address.scope_id is not None:
         return None
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         # How a dual-stack server writes an IPv4 visitor; TikTok knows the address itself.

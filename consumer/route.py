@@ -35,16 +35,18 @@ class Routes:
     """The destinations, found by what an event says of them.
 
     A null `event_source_id` means the only destination with the event's `event_source` (of all,
-    where that is null too), else the default. A null `event_source` puts no condition on the
-    destination; any other must agree with it. An empty id is an unknown one, not a null.
+    where that is null too), else `default`, an id that is taken as if it had come with the event. A
+    null `event_source` puts no condition on the destination; any other must agree with it. An empty
+    id is an unknown one, not a null.
 
     Every case is worked out at construction, so that an event costs one look-up.
 
     Raises:
         ValueError: two destinations share both event source and id.
+        KeyError: no destination has the default's id.
     """
 
-    def __init__(self, destinations: Sequence[Destination], default: Destination | None) -> None:
+    def __init__(self, destinations: Sequence[Destination], default: str | None) -> None:
         self._table: dict[tuple[str | None, str | None], Destination | Refused] = {}
         by_id: dict[str, list[Destination]] = {}
         for destination in destinations:
@@ -57,21 +59,18 @@ class Routes:
             self._table[source_id, None] = sharing[0] if len(sharing) == 1 else _AMBIGUOUS
             for source in EventSource:
                 self._table.setdefault((source_id, source.value), _DISAGREES)
-        self._table[None, None] = _only(destinations) or default or _NO_DEFAULT
-        for source in EventSource:
-            only = _only([d for d in destinations if d.event_source is source])
-            self._table[None, source.value] = only or _default_for(source, default)
+        for name in (None, *(source.value for source in EventSource)):
+            only = _only([d for d in destinations if name in (None, d.event_source.value)])
+            self._table[None, name] = only or self._by_default(default, name)
 
     def route(self, event: dict[str, Any]) -> Destination | Refused:
         """Find the destination of a decoded event, or say why it has none."""
         return self._table.get((event["event_source_id"], event["event_source"]), _UNKNOWN_ID)
 
+    def _by_default(self, default: str | None, source: str | None) -> Destination | Refused:
+        """What becomes of an event as if it had brought the default's id."""
+        return _NO_DEFAULT if default is None else self._table[default, source]
+
 
 def _only(destinations: Sequence[Destination]) -> Destination | None:
     return destinations[0] if len(destinations) == 1 else None
-
-
-def _default_for(source: EventSource, default: Destination | None) -> Destination | Refused:
-    if default is None:
-        return _NO_DEFAULT
-    return default if default.event_source is source else _DISAGREES

@@ -178,7 +178,8 @@ class DestinationSettings(Section):
     event_names: Names = Field(default_factory=dict)
     """Event names to send instead, over the defaults for GA4 names: `{purchase: Purchase}`."""
     allow_events: Texts = ()
-    """Event names (as sent) that may go; the others are suppressed as `filter`. Empty: all."""
+    """Event names that may go; the others are suppressed as `filter`. Empty: all. Names are those
+    that are sent; `purchase` stands for what it is mapped to."""
     max_age: Duration | None = None
     """Over `events.max_age` for this destination; null: as there."""
 

@@ -138,7 +138,8 @@ def _is_public(value: str) -> bool:
         address = ip_address(value)
     except ValueError:
         return False
-    return address.is_global and not address.is_multicast
+    # A zone (`%eth0`) has a meaning on one machine only.
+    return address.is_global and not address.is_multicast and "%" not in value
 
 
 @lru_cache(maxsize=4096)

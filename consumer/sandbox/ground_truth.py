@@ -199,8 +199,8 @@ class GroundTruth:
         code = "none" if seen.code is None else str(seen.code)
         self.requests_by_code[code] = self.requests_by_code.get(code, 0) + 1
         if seen.fault is not None:
-            count = self.requests_by_fault.get(seen.fault, 0)
-            self.requests_by_fault[seen.fault] = count + 1
+            fault = str(seen.fault)  # a plain text: JSON takes no member of an enum as a key
+            self.requests_by_fault[fault] = self.requests_by_fault.get(fault, 0) + 1
 
     def clear(self) -> None:
         """Forgets all events, requests and totals; request ids go on where they were."""

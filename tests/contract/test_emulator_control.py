@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import time
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import orjson
 import pytest
 
 from consumer.sandbox.emulator import Running, serve
+from consumer.sandbox.faults import FaultKind
 from consumer.sandbox.tiktok import EmulatorSettings
 
 if TYPE_CHECKING:
@@ -171,6 +173,19 @@ async def test_test_events_are_listed_and_leave_the_real_ones_alone(steered: Ste
     assert len(await steered.told("GET", "test-events?limit=1")) == 1
     totals = await steered.told("GET", "truth")
     assert (totals["test_events_accepted"], totals["events_deduplicated"]) == (2, 0)
+
+
+@pytest.mark.parametrize("kind", FaultKind)
+async def test_the_truth_tells_which_faults_struck(
+    steered: Steered, emulator: Running, session: aiohttp.ClientSession, kind: FaultKind
+) -> None:
+    """It stays readable after each kind of fault, also where the client got no answer."""
+    fault = {"kind": kind, "times": 1, "seconds": 0}
+    await steered.told("POST", "faults", fault)
+    with contextlib.suppress(aiohttp.ClientError):
+        async with session.post(emulator.url, data=b"{}") as response:
+            await response.read()
+    assert (await steered.told("GET", "truth"))["requests_by_fault"] == {kind.value: 1}
 
 
 async def test_the_truth_is_reset(steered: Steered) -> None:

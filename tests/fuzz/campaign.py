@@ -33,7 +33,7 @@ MAX_BODY_BYTES: Final = 60_000
 """Smaller than in production, so that huge values meet the bound."""
 
 _FRESH_ONCE_IN: Final = 16
-_ROUTES: Final = Routes(list(DESTINATIONS.values()), DESTINATIONS[EventSource.WEB])
+_ROUTES: Final = Routes(list(DESTINATIONS.values()), DESTINATIONS[EventSource.WEB].event_source_id)
 _RULES: Final = (
     (ConsentRules(missing=ConsentState.GRANTED), IdentityRules("US")),
     (

@@ -143,6 +143,11 @@ DESTINATION_PROBLEMS = [
         "Pageview is no standard event",
     ),
     (
+        f"{OFFLINE}, event_names: {{bought: Purchase}}, allow_events: [bought, quiz]}}]",
+        "destinations[0].allow_events[1]",
+        "quiz is no standard event",
+    ),
+    (
         "[&p {event_source_id: P, access_token: {env: A}}, *p]",
         "destinations[1].event_source_id",
         "same web destination as destinations[0]",

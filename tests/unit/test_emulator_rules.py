@@ -193,6 +193,7 @@ BAD_FIELDS = [
     ("app", "limited_data_use", True, "user.ip"),
     ("app", "user.idfa", "EA7583CD-A667-48BC-B806-42ECB2B48606", "user.idfa"),
     ("app", "user.att_status", "MAYBE", "user.att_status"),
+    ("app", "user.ip", "2001:4860:4860::8888%eth0", "user.ip"),
     ("app", "ad.attributed", "yes", "ad.attributed"),
     ("offline", "event", "Haggled", "event"),
     ("offline", "event", "Pageview", "event"),

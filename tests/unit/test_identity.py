@@ -58,6 +58,8 @@ def of(
     [
         ("email", " ALICE_abc@gmail.com ", EMAIL),
         ("email", EMAIL.upper(), EMAIL),
+        ("email", "o'neil+shop@mail-1.m_x.example", sha("o'neil+shop@mail-1.m_x.example")),
+        ("email", "ईमेल@उदाहरण.भारत", sha("ईमेल@उदाहरण.भारत")),
         ("phone", "(+1)2133734253", PHONE),
         ("phone", "+1 213-373-4253", PHONE),
         ("phone", PHONE.upper(), PHONE),
@@ -111,6 +113,16 @@ def test_a_value_is_sent_in_tiktoks_form(field: str, value: str, sent: str) -> N
         ("email", "alice@"),
         ("email", "a@b@c"),
         ("email", "alice smith@gmail.com"),
+        ("email", "alice@gmail."),
+        ("email", "alice@gmail..com"),
+        ("email", '"alice@gmail.com"'),
+        ("email", "<alice@gmail.com>"),
+        ("email", "alice@gmail,com"),
+        ("email", "\ufeffalice@gmail.com"),
+        ("email", "alice@gmail.com\u200b"),
+        ("ttclid", "alice@gmail.com"),
+        ("ttp", "alice%40gmail.com"),
+        ("user_agent", "Robot/1.0 (alice@gmail.com)"),
         ("phone", "2133734253"),
         ("phone", "+1 213"),
         ("phone", "call me"),
@@ -123,6 +135,7 @@ def test_a_value_is_sent_in_tiktoks_form(field: str, value: str, sent: str) -> N
         ("ip", "127.0.0.1"),
         ("ip", "224.0.0.1"),
         ("ip", "fe80::1"),
+        ("ip", "2001:4860:4860::8888%eth0"),
         ("ip", "::ffff:10.0.0.1"),
         ("ip", "8.8.8"),
         ("ip", "8.8.8.08"),
@@ -227,13 +240,14 @@ def test_stripping_takes_out_what_names_the_person_and_says_so() -> None:
         ("https://s.example/?my_ttclid=other", None),
         ("https://s.example/#ttclid=fragment", None),
         ("https://s.example/ttclid=path", None),
+        ("https://s.example/?ttclid=alice%40gmail.com", None),
         ("https://s.example/", None),
     ],
 )
 def test_the_click_id_is_taken_from_the_page_where_the_event_has_none(
     url: str, ttclid: str | None
 ) -> None:
-    """Percent-decoded and otherwise as it stands, from the query alone."""
+    """Percent-decoded and otherwise as it stands, from the query alone; never an e-mail address."""
     assert identify(url=url).user.get("ttclid") == ttclid
     without_user = with_click_id(of(Identity(IdentityRules()), None), url)
     assert without_user.user.get("ttclid") == ttclid

@@ -24,14 +24,32 @@ SAME_ID_APP = Destination(EventSource.APP, "pixel")
         ),
         pytest.param([WEB, APP], None, None, "app", APP, id="the only one of the source"),
         pytest.param([WEB], None, None, None, WEB, id="the only one of all"),
-        pytest.param([WEB, WEB_2], WEB_2, None, "web", WEB_2, id="the default among several"),
-        pytest.param([WEB, APP], APP, None, None, APP, id="the default where nothing is said"),
-        pytest.param([WEB, WEB_2, APP], WEB, None, "app", APP, id="the only one over the default"),
+        pytest.param([WEB, WEB_2], "pixel-2", None, "web", WEB_2, id="the default among several"),
+        pytest.param(
+            [WEB, WEB_2, SAME_ID_APP, APP],
+            "pixel",
+            None,
+            "web",
+            WEB,
+            id="the source chooses for a default that several share",
+        ),
+        pytest.param(
+            [WEB, WEB_2, SAME_ID_APP, APP],
+            "pixel",
+            None,
+            "app",
+            SAME_ID_APP,
+            id="the other source of that default",
+        ),
+        pytest.param([WEB, APP], "app", None, None, APP, id="the default where nothing is said"),
+        pytest.param(
+            [WEB, WEB_2, APP], "pixel", None, "app", APP, id="the only one over the default"
+        ),
     ],
 )
 def test_the_destination_is_found(
     destinations: list[Destination],
-    default: Destination | None,
+    default: str | None,
     source_id: str | None,
     source: str | None,
     expected: Destination,
@@ -49,28 +67,38 @@ DISAGREES = (Reason.INVALID, "event_source")
     ("destinations", "default", "source_id", "source", "fault"),
     [
         pytest.param(
-            [WEB], WEB, "other", "web", UNKNOWN, id="an unknown id, in spite of a default"
+            [WEB], "pixel", "other", "web", UNKNOWN, id="an unknown id, in spite of a default"
         ),
-        pytest.param([WEB], WEB, "", None, UNKNOWN, id="an empty id is no null"),
+        pytest.param([WEB], "pixel", "", None, UNKNOWN, id="an empty id is no null"),
         pytest.param(
             [WEB, WEB_2], None, None, "web", UNKNOWN, id="several of the source and no default"
         ),
         pytest.param([WEB, APP], None, None, None, UNKNOWN, id="nothing said and no default"),
         pytest.param([WEB, APP], None, "pixel", "app", DISAGREES, id="a source that disagrees"),
-        pytest.param([WEB, WEB_2], WEB, None, "crm", DISAGREES, id="a default of another source"),
+        pytest.param(
+            [WEB, WEB_2], "pixel", None, "crm", DISAGREES, id="a default of another source"
+        ),
         pytest.param(
             [WEB, SAME_ID_APP],
-            WEB,
+            "pixel",
             "pixel",
             None,
             DISAGREES,
             id="an id of several sources without a source",
         ),
+        pytest.param(
+            [WEB, SAME_ID_APP],
+            "pixel",
+            None,
+            None,
+            DISAGREES,
+            id="a default that several sources share",
+        ),
     ],
 )
 def test_an_event_without_a_destination_is_refused(
     destinations: list[Destination],
-    default: Destination | None,
+    default: str | None,
     source_id: str | None,
     source: str | None,
     fault: tuple[Reason, str],
