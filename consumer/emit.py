@@ -101,6 +101,8 @@ class Emitter:
         self._stop_at: float | None = None
         self._broken = False
         self._fatal: str | None = None
+        # Why producers ended since the last acknowledgement: not every one tells it in time.
+        self._cause: str | None = None
         self._barren = 0
         self._trouble: str | None = None
         self._replace_at = 0.0
@@ -206,7 +208,7 @@ class Emitter:
     ) -> None:
         """Take a delivery report; inside `poll`."""
         if error is None:
-            self._barren, self._trouble = 0, None
+            self._barren, self._trouble, self._cause = 0, None, None
             offset = message.offset()
             known = offset is not None and offset >= 0
             self._reports.append(Acknowledged(record.handle, None, None, offset if known else None))
@@ -226,6 +228,8 @@ class Emitter:
         ended = error.fatal() or error.name() in PRODUCER_GONE
         if ended and self._fatal is None:
             self._fatal = error.name()
+        if ended and error.name() not in PRODUCER_GONE:
+            self._cause = error.name()
         return ended
 
     def _on_error(self, error: KafkaError) -> None:
@@ -300,7 +304,7 @@ class Emitter:
             _log.warning("The producer is replaced; %d records go again", len(self._queued))
             self._take_back()
             if self._barren > _MOST_BARREN:
-                self._refuse_waiting(self._fatal or "")
+                self._refuse_waiting(self._cause or self._fatal or "")
             self._client, self._fatal = new, None
 
     def _take_back(self) -> None:

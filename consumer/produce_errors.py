@@ -35,6 +35,9 @@ _HOW_TO_MEND: Final[Mapping[str, str]] = {
     "_UNKNOWN_TOPIC": _GONE,
     "_UNKNOWN_PARTITION": _GONE,
     "UNKNOWN_TOPIC_OR_PART": _GONE,
+    # What waited for a partition when the client heard that its topic, or its broker, is gone.
+    "_DESTROY": "its partition or broker has gone: if the topic does not exist, restart the"
+    " consumer, or create the topic again",
     "NOT_ENOUGH_REPLICAS": _REPLICAS,
     "NOT_ENOUGH_REPLICAS_AFTER_APPEND": _REPLICAS,
     "TOPIC_AUTHORIZATION_FAILED": "grant the consumer's principal the right to write to the topic",
