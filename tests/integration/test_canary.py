@@ -66,7 +66,14 @@ def once(kind: FaultKind, **shape: Any) -> Fault:
 
 REFUSALS = (
     *(once(FaultKind.CODE, code=40002, message=message) for message in MESSAGES),
-    once(FaultKind.CODE, code=40105, message=f"Access token {SECRETS['TOKEN_ONE']} is incorrect"),
+    # More than once, so that the hold lasts until somebody has looked.
+    Fault(
+        FaultKind.CODE,
+        times=6,
+        code=40105,
+        message=f"Access token {SECRETS['TOKEN_ONE']} is incorrect",
+        event_source_id=PIXELS[0],
+    ),
     once(FaultKind.CODE, code=40002, message=f"Invalid value for event_source_id: '{STEM}'"),
     once(FaultKind.CODE, code=40100, message=f"Too many requests of {STEM}"),
     once(FaultKind.CODE, code=49999, message=f"Unheard of: {STEM}"),

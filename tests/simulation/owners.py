@@ -43,7 +43,11 @@ class Owners:
         return self._ready[partition]
 
     def _became_ready(self, process: Process, state: StateLog) -> None:
-        """Nothing that an earlier owner sent may be in the air any more."""
+        """Nothing that an earlier owner sent may be in the air any more.
+
+        A later one's may: this one was replaced while it read, and learns so from the log before
+        it sends (a static member that was cut off and whose place another machine has taken).
+        """
         partition = state.tp.partition
         self._ready[partition] = state
         self._ever_ready.add(state)
@@ -53,6 +57,8 @@ class Owners:
             for call in other.calls.values():
                 of = call.states.get(partition)
                 if of is None or of is state or call.ended or call.began <= earliest:
+                    continue
+                if (of._epoch or 0) > (state._epoch or 0):
                     continue
                 self._notes.fail(
                     "in the air",
