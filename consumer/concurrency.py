@@ -5,8 +5,7 @@ was reached and the answers came as fast as usual; fewer after a throttle, after
 answers take `TOLERANCE` times as long as usual. What is usual is learned: at once where answers
 become faster, in minutes where they become slower, so that a destination which has become slow for
 good gets its places back. Slowness alone never takes more than a part of the places away: it may
-have any cause but us. Where answers stay slow with so few left, it had: then they are the usual
-ones at once.
+have any cause but us.
 """
 
 from __future__ import annotations
@@ -25,8 +24,6 @@ LEAST_SHARE = 0.125
 _AFTER_REFUSAL = 0.7
 _WHILE_SLOW = 0.8
 _MOST_OF_A_ROUND = 10
-_ROUNDS_AT_LEAST = 10
-"""Of slow answers: the first of them were asked for when more was in the air."""
 _NOISE_SECONDS = 0.05
 
 
@@ -41,7 +38,6 @@ class Concurrency:
         self._answers = 0
         self._seconds = 0.0
         self._reached = False
-        self._rounds_at_least = 0
         self._cut_at = -math.inf
 
     @property
@@ -63,11 +59,10 @@ class Concurrency:
         mean, reached = self._seconds / self._answers, self._reached
         self._answers, self._seconds, self._reached = 0, 0.0, False
         if self._is_slow(mean):
-            self._cut(mean)
-        else:
-            self._rounds_at_least = 0
-            if reached:
-                self._limit = min(self._limit + 1.0, float(self.most))
+            least = max(1.0, self.most * LEAST_SHARE)
+            self._limit = max(self._limit * _WHILE_SLOW, min(self._limit, least))
+        elif reached:
+            self._limit = min(self._limit + 1.0, float(self.most))
         self._learn(mean, now)
 
     def refused(self, now: float, started: float) -> None:
@@ -78,14 +73,6 @@ class Concurrency:
         if started > self._cut_at:
             self._cut_at = now
             self._limit = max(1.0, self._limit * _AFTER_REFUSAL)
-
-    def _cut(self, seconds: float) -> None:
-        """A round of slow answers is over."""
-        least = max(1.0, self.most * LEAST_SHARE)
-        self._rounds_at_least = self._rounds_at_least + 1 if self._limit <= least else 0
-        self._limit = max(self._limit * _WHILE_SLOW, min(self._limit, least))
-        if self._rounds_at_least >= _ROUNDS_AT_LEAST:
-            self._usual = seconds
 
     def _is_slow(self, seconds: float) -> bool:
         usual = self._usual

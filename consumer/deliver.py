@@ -87,7 +87,7 @@ class Delivery:
         batch, attempt = self._in_air.pop(handle)
         queue = self.queues[batch.destination]
         queue.came_back(handle, now.mono)
-        verdict = guilty.hold_if_envelope(batch, judge(answer, len(batch.items)))
+        verdict = judge(answer, len(batch.items))
         attempt.ended = now
         attempt.http_status, attempt.code = verdict.http_status, verdict.code
         attempt.request_id, attempt.verdict = verdict.request_id, verdict.kind.value
@@ -330,6 +330,9 @@ class Delivery:
     def _rejected(
         self, queue: Queue, batch: Batch, attempt: Attempt, verdict: Verdict, now: Instant
     ) -> Judged:
+        if guilty.is_held(batch, verdict):
+            self._close_gates(queue, batch, attempt, guilty.as_hold(verdict), now)
+            return Judged(attempt, verdict, (), (), _cleared(batch.items))
         if queue.gates.let_in(now.mono, attempt.started.mono):
             queue.opened(now.mono)
         found = guilty.search(batch, verdict)

@@ -31,8 +31,8 @@ class Search(NamedTuple):
     again: Sequence[Batch] = ()
 
 
-def hold_if_envelope(batch: Batch, verdict: Verdict) -> Verdict:
-    """The verdict; a hold, with an alert, where it means the destination and none of its events.
+def is_held(batch: Batch, verdict: Verdict) -> bool:
+    """Whether a refusal means the destination, and none of its events.
 
     A test code that came with the events is theirs; the destination's is its set-up.
     """
@@ -40,10 +40,14 @@ def hold_if_envelope(batch: Batch, verdict: Verdict) -> Verdict:
     theirs = blame.field == "test_event_code" and (
         batch.test_event_code != batch.destination.test_event_code
     )
-    if not blame.envelope or theirs:
-        return verdict
-    why = f"TikTok refuses {blame.field}: check the destination"
-    rule = verdict.rule._replace(kind=Kind.HELD, why=why, alert=True)
+    return blame.envelope and not theirs
+
+
+def as_hold(verdict: Verdict) -> Verdict:
+    """A refusal of the envelope: the destination's own set-up is wrong, no event is."""
+    rule = verdict.rule._replace(
+        kind=Kind.HELD, why=f"TikTok refuses {verdict.blame.field}: check the destination"
+    )
     return verdict._replace(kind=Kind.HELD, rule=rule)
 
 
