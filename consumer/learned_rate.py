@@ -40,8 +40,6 @@ _DEPTH = 0.07
 """How far below the plateau a throttle takes the rate; as far above it, it is twice as late."""
 _PLATEAU = 0.98
 """Of the rate at which a throttle came: a bit more than the limit, since it was exceeded."""
-_EARLY = 0.94
-"""The same where it came early: then the limit lies lower, and what had been saved up hid it."""
 _FOUND = 0.8
 """The same in a search, at least: it goes far beyond the limit before the answer comes."""
 _GROWTH = 0.75
@@ -52,7 +50,7 @@ _UNUSED = 0.7
 """Of the rate at which a throttle came, at least, where it was not used: others take their part."""
 _SEARCH_AGAIN = 1.5
 """Times `SETTLE_SECONDS` beyond the plateau."""
-_FIRST_SETTLE = 0.125
+_FIRST_SETTLE = 0.25
 """Of the full time, after a search: what it found may be far off."""
 _LEAST = 0.05
 _SHORTEST_WINDOW, _LONGEST_WINDOW, _WINDOW_REQUESTS = 1.0, 30.0, 20.0
@@ -119,30 +117,24 @@ class LearnedRate:
         if self.learned is not None and open_since is None:
             return  # a probe: the limit is still used up, which says nothing about the rate
         self._forget(now)
+        measured = len(self._accepted) / self._window
         if self.learned is None or open_since is None:
             self._guessed, self._plateau = True, rate
-            measured = len(self._accepted) / self._window
             self.learned = min(rate, max(measured, FEWEST_GUESSED))
             return
-        self._plateau = self._plateau_after(now - open_since, rate)
+        too_soon = now - open_since < self._window
+        least = rate * (_FOUND if self._searching else _PLATEAU)
+        if too_soon:
+            self._plateau = least
+        elif measured >= _USED * rate:
+            self._plateau = max(min(measured, rate * _PLATEAU), least)
+        else:
+            self._plateau = max(measured, rate * _UNUSED, _LEAST)
         self.learned = self._plateau * (1.0 - _DEPTH)
         full = max(SETTLE_SECONDS, PAUSES * pause, SETTLE_REQUESTS / rate)
         longer = full * _FIRST_SETTLE if self._searching else self._settle_seconds * 2
         self._settle_seconds = min(longer, full)
         self._searching = self._guessed = False
-
-    def _plateau_after(self, seconds: float, rate: float) -> float:
-        """Where the curve levels after a throttle at this rate, so many seconds after it opened."""
-        if self._searching:
-            least = rate * _FOUND
-        else:
-            least = rate * (_PLATEAU if seconds > self._settle_seconds / 2 else _EARLY)
-        measured = len(self._accepted) / self._window
-        if seconds < self._window:
-            return least  # too soon to have measured anything
-        if measured < _USED * rate:
-            return max(measured, rate * _UNUSED, _LEAST)
-        return max(min(measured, rate * _PLATEAU), least) if self._searching else least
 
     @property
     def _window(self) -> float:

@@ -16,8 +16,8 @@ CONFIGURED = 200.0
 
 
 @pytest.mark.parametrize("limiter", LIMITERS)
-@pytest.mark.parametrize("retry_after", [None, 1.0, 2.0])
-@pytest.mark.parametrize("rate", [5.0, 20.0, 100.0])
+@pytest.mark.parametrize("retry_after", [None, 1.0], ids=["without", "with Retry-After"])
+@pytest.mark.parametrize("rate", [5.0, 10.0, 20.0, 50.0, 100.0])
 def test_a_hidden_limit_is_used_and_hardly_ever_exceeded(
     limiter: str, retry_after: float | None, rate: float
 ) -> None:
@@ -29,18 +29,6 @@ def test_a_hidden_limit_is_used_and_hardly_ever_exceeded(
     client.retry_after = retry_after
     client.run(110.0)
     assert client.used(20.0, rate) >= 0.9
-    assert client.throttled(20.0) <= 0.02
-
-
-@pytest.mark.parametrize("retry_after", [None, 1.0, 2.0])
-def test_a_limit_that_lets_no_two_come_together_is_used_for_the_most_part(
-    retry_after: float | None,
-) -> None:
-    """The strictest there is: a request that comes a few milliseconds early is a throttle."""
-    client = Client(Gates(CONFIGURED, 32), Bucket(10.0, 0.1))
-    client.retry_after = retry_after
-    client.run(110.0)
-    assert client.used(20.0, 10.0) >= 0.8
     assert client.throttled(20.0) <= 0.02
 
 
