@@ -200,12 +200,17 @@ _NAMED = re.compile(
 # Both look at the message's start alone: what follows the first colon may be a quoted value,
 # and whoever chose it must not get to name a neighbour.
 _ABOUT_ENVELOPE = re.compile(
-    r"[A-Za-z ,_-]{1,80}: ?'?(event_source_id|event_source)'?[. ]*$", re.IGNORECASE
+    r"[A-Za-z ,_-]{1,80}: ?'?(event_source_id|event_source|access_token)'?[. ]*$", re.IGNORECASE
+)
+_LED_BY_ENVELOPE = re.compile(
+    r"(?:(?:the|a|invalid|missing|unknown|wrong|bad|data|for|required|field|parameter) ){0,5}"
+    r"'?(event_source_id|event_source|access_token)'?(?=[ :,]|\.?$)",
+    re.IGNORECASE,
 )
 _LONGEST_MESSAGE = 4096
 """Characters of a message that are searched. It may quote a hostile value, so white space is
 folded first: a run of it must not multiply the ways in which a pattern can fail."""
-_ENVELOPE_FIELDS = frozenset({"event_source", "event_source_id", "test_event_code"})
+_ENVELOPE_FIELDS = frozenset({"event_source", "event_source_id", "test_event_code", "access_token"})
 _NOBODY = Blame()
 
 
@@ -226,8 +231,9 @@ def blame(message: str | None, events: int) -> Blame:
     if (found := _NAMED.match(message)) is not None:
         field = known_path(found[1].replace(" ", ""))
         return Blame(None, field, envelope=field in _ENVELOPE_FIELDS)
-    if (found := _ABOUT_ENVELOPE.match(message)) is not None:
+    if (found := _ABOUT_ENVELOPE.match(message) or _LED_BY_ENVELOPE.match(message)) is not None:
         # `Missing data for required field: event_source_id`: words and the field, nothing quoted.
+        # `event_source_id: Not a valid string`, `Invalid event_source_id`: what leads is the field.
         return Blame(None, found[1].lower(), envelope=True)
     return _NOBODY
 

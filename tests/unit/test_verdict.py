@@ -210,7 +210,9 @@ def test_a_field_is_named_as_far_as_the_api_names_it(path: str, field: str | Non
     assert blame(f"Invalid value for {path}: not valid.", 5) == Blame(None, field)
 
 
-@pytest.mark.parametrize("name", ["event_source", "event_source_id", "test_event_code"])
+@pytest.mark.parametrize(
+    "name", ["event_source", "event_source_id", "test_event_code", "access_token"]
+)
 def test_an_envelope_error_blames_the_request(name: str) -> None:
     """No event of it is at fault, so nobody is dead-lettered by index or bisection."""
     assert blame(f"Invalid value for {name}: not valid.", 5) == Blame(None, name, envelope=True)
@@ -307,3 +309,39 @@ def test_a_missing_envelope_field_blames_the_request_in_any_wording(field: str) 
         assert blame(f"{words}{field}", 10) == Blame(None, field, envelope=True)
     assert not blame(f"Unknown value: 'x: {field}'", 10).envelope
     assert not blame(f"Invalid value for user.email: {field}", 10).envelope
+
+
+@pytest.mark.parametrize("field", ["event_source", "event_source_id", "access_token"])
+@pytest.mark.parametrize(
+    "message",
+    [
+        "{}: Missing data for required field.",
+        "{}: Must be one of: web, app, offline, crm.",
+        "{} is required",
+        "The {} is invalid.",
+        "Invalid {}.",
+        "Invalid parameter '{}': no such pixel",
+        "Missing data for required field {}.",
+    ],
+)
+def test_an_envelope_field_that_leads_the_message_blames_the_request(
+    message: str, field: str
+) -> None:
+    """Splitting would dead-letter every event for a setting of the destination."""
+    assert blame(message.format(field), 10) == Blame(None, field, envelope=True)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "event_source_identity: not valid",
+        "event_source.custom: not valid",
+        "Invalid value for properties.event_source_id: not valid",
+        "Unknown event event_source_id in this request",
+        "properties: unknown field event_source_id",
+        "data.0.event_source_id: unknown field",
+    ],
+)
+def test_an_envelope_field_further_on_may_be_an_events_own_word(message: str) -> None:
+    """Whoever names an event or a property must not get to hold the destination."""
+    assert not blame(message, 10).envelope
