@@ -386,8 +386,7 @@ class Engine:
     def _refuse(self, refused: Iterable[tuple[Item, Refused]], now: Instant) -> None:
         for item, why in refused:
             if item.first_unknown_ms is not None and item.key:
-                # Another record with the key counts from the same attempt.
-                item.owner.state.attempts[item.key] = item.first_unknown_ms
+                item.owner.state.left(item.key, item.first_unknown_ms, now)
             self._actions += self._settlement.refuse(item, why, now)
 
     def _park(self, now: Instant) -> None:

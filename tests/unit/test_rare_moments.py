@@ -182,7 +182,7 @@ def test_a_key_counts_from_its_first_attempt_while_its_event_is_being_parked() -
     world.read(topic=RETRY)
     world.run(5.0)
     assert world.outcomes(topic=RETRY) == {0: "duplicate"}
-    assert world.partition().state.attempts == {}
+    assert world.partition().state.attempts.since == {}
 
 
 def test_announces_are_forgotten_when_all_their_events_are_refused() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from consumer.state_records import Kind
-from tests.support.log_owner import SOURCE, STATE_TP, Kept, Owner, key
+from tests.support.log_owner import RULES, SOURCE, STATE_TP, Kept, Owner, key
 
 
 def working() -> tuple[Kept, Owner]:
@@ -70,7 +70,7 @@ def test_the_floor_holds_for_every_announcement_whichever_is_acknowledged_first(
     owner.accept(key("x"))
     owner.settle()
     assert reached_floor(kept) == 2 - settled
-    assert key("b" if settled == 0 else "a") in kept.owner().take_over().log.attempts
+    assert key("b" if settled == 0 else "a") in kept.owner().take_over().log.attempts.since
 
 
 def test_an_earlier_owners_attempts_are_below_the_floor_until_their_records_are_settled() -> None:
@@ -81,13 +81,13 @@ def test_an_earlier_owners_attempts_are_below_the_floor_until_their_records_are_
     second = kept.owner().take_over()
     second.wait()
     item = second.item("x")
-    assert second.log.attempts.pop(item.key)
+    assert item.key in second.log.attempts.since
     for high in (None, 1):
         second.partition.high = high
         second.accept(key(f"other {high}"))
         second.settle()
         assert reached_floor(kept) <= 1
-    assert set(kept.owner().take_over().log.attempts) == {key("x")}
+    assert set(kept.owner().take_over().log.attempts.since) == {key("x")}
     second.partition.settle(item.record.offset)
     second.log.reclaim(kept.clock.mono + 1.0)
     second.accept(key("last"))
@@ -132,12 +132,12 @@ def test_the_attempts_of_an_owner_in_between_are_below_the_floor_too() -> None:
     owner.settle()
     owner.wait()
     item = owner.item("x")
-    assert owner.log.attempts.pop(item.key)
+    assert item.key in owner.log.attempts.since
     owner.partition.high = 2
     owner.accept(key("b"))
     owner.settle()
     assert reached_floor(kept) <= attempted_at
-    assert key("x") in kept.owner(position=1).take_over().log.attempts
+    assert key("x") in kept.owner(position=1).take_over().log.attempts.since
 
 
 def test_events_that_tiktok_may_have_since_before_are_announced_with_that_time() -> None:
@@ -152,5 +152,77 @@ def test_events_that_tiktok_may_have_since_before_are_announced_with_that_time()
         (early, key("b") + key("c")),
     ]
     now_ms = kept.clock.wall_ms
-    known = kept.owner(own_disk=True).take_over().log.attempts
+    known = kept.owner(own_disk=True).take_over().log.attempts.since
     assert known == {key("a"): now_ms, key("b"): early, key("c"): early}
+
+
+# What ends without an outcome
+
+
+def given_up(kept: Kept, owner: Owner, name: str = "x") -> int:
+    """TikTok may have an event of ours that is settled without an outcome; since when."""
+    since = kept.clock.wall_ms
+    item = owner.item(name)
+    owner.announce(item)
+    owner.settle()
+    owner.log.left(item.key, since, kept.clock.now)
+    owner.partition.settle(item.record.offset)
+    owner.accept(key(f"after {name}"))
+    owner.settle()
+    return since
+
+
+def test_what_was_given_up_is_known_after_a_restart() -> None:
+    """Its record is settled; another one with the same key counts from its attempt."""
+    kept, owner = working()
+    since = given_up(kept, owner)
+    second = kept.owner().take_over()
+    assert second.log.attempts.since == {key("x"): since}
+    second.wait()
+    second.partition.high = 0
+    second.accept(key("more"))
+    second.settle()
+    assert set(kept.owner().take_over().log.attempts.since) == {key("x")}
+
+
+def test_what_was_given_up_no_longer_matters_after_the_window() -> None:
+    """A restart need not read for ever what may count again."""
+    kept, owner = working()
+    given_up(kept, owner)
+    kept.clock.advance(RULES.window_ms / 1000 + 1.0)
+    owner.accept(key("late"))
+    owner.settle()
+    assert reached_floor(kept) == kept.stores.reached[SOURCE].next_offset
+
+
+def test_an_attempt_whose_record_was_deleted_is_known_after_two_restarts() -> None:
+    """Nobody will ever read the record again, but its producer may repeat the event."""
+    kept, first = working()
+    first.announce(first.item("x"))
+    first.settle()
+    for _ in range(2):
+        owner = kept.owner().take_over()
+        owner.wait()
+        assert set(owner.log.attempts.since) == {key("x")}
+        owner.partition.high = 0
+        owner.announce(owner.item("of another topic"))
+        owner.accept(key("of another topic"))
+        owner.settle()
+
+
+def test_an_attempt_of_before_is_known_until_the_next_one_is_announced() -> None:
+    """A crash between the look-up and the announcement forgets nothing."""
+    kept, first = working()
+    first.announce(first.item("x"))
+    first.settle()
+    since = kept.clock.wall_ms
+    owner = kept.owner().take_over()
+    owner.wait()
+    item = owner.item("x", since)
+    assert item.key in owner.log.attempts.since
+    owner.announce(item)
+    owner.settle()
+    assert owner.log.attempts.since == {}
+    owner.accept(key("other"))
+    owner.settle()
+    assert kept.owner().take_over().log.attempts.since == {key("x"): since}

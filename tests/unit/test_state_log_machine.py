@@ -118,7 +118,7 @@ class Tenant:
         if (SOURCE, item.key) in owner.disk.keys:
             owner.partition.settle(item.record.offset)
             return
-        if (since := owner.log.attempts.pop(item.key, None)) is not None:
+        if (since := owner.log.attempts.since.get(item.key)) is not None:
             item.first_unknown_ms = min(since, item.first_unknown_ms or since)
         (self.ready if item.announced else self.looked_up).append(item)
 
