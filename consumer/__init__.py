@@ -22,9 +22,12 @@ The modules in the order in which an event meets them:
       dedup         the same event twice, on its way or accepted
       lookups       what the local stores are asked
       batch         events that share a request
-      limits        rate, concurrency, hold; bounds in flight
+      limits        a destination's gates, and the bounds in flight (token_bucket, learned_rate:
+                    requests a second; concurrency: at once; hold_gate: none for a while;
+                    retry_budget: when failures are too many)
       queues        what waits for a destination
-      deliver       attempts, retries, splitting a refused batch
+      deliver       attempts and retries (requests: what it says; guilty: splitting a refused batch;
+                    expiry: events whose time is over)
       lease         for how long a proof of membership lets attempts start
       verdict       what an answer of TikTok means
       settle        from a verdict to the one outcome of a record
@@ -33,7 +36,8 @@ The modules in the order in which an event meets them:
                     bytes; state_phases: where it stands; state_attempts: what TikTok may
                     have; state_floor: what is read again)
       parking       what waits for a shut destination, and when it is read again (park_choice: which
-                    events; retry_partition: what is in it; retry_headers: what goes with it)
+                    events; slowness: of which destinations besides; retry_partition: what is in it;
+                    retry_headers: what goes with it)
       deadletter    the original and why it was refused
       offsets       what may be committed (commits: when; commit_metadata: what is done above it)
       again         what failed and is tried again later

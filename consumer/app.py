@@ -32,7 +32,7 @@ from consumer.state_reader import StateReader
 from consumer.status import WAITING_FOR_GROUP, Status
 from consumer.store import Stores
 from consumer.telemetry import Telemetry
-from consumer.tokens import Tokens
+from consumer.tokens import CHECK_SECONDS, Tokens, TokenWatch
 from consumer.topic_rules import Spans
 from consumer.topics import TopicKeeper
 
@@ -47,6 +47,10 @@ T = TypeVar("T")
 
 DRAIN_SHARE = 0.7
 """Of `shutdown_timeout`: for settling what is in flight. The rest commits, flushes, leaves."""
+
+MOST_AT_ONCE = 500
+"""Records in a chunk of the source; fewer where so many would be a large part of the bounds, so
+that one chunk of the retry topic does not fill them with events of a destination that is shut."""
 
 SAMPLE_SECONDS = 1.0
 
@@ -171,11 +175,16 @@ class App:
                 stack.push_async_callback(states.stop, config.shutdown_timeout * 0.1)
                 for topic, partitions in grown:
                     pipeline.topic_grown(topic, partitions)
+                pipeline.source_partitions(topics.partitions)
                 await source.start()
                 stack.push_async_callback(source.stop, config.shutdown_timeout * 0.9)
                 beside = [
                     asyncio.create_task(work)
-                    for work in (_sample(observer), _keep(topics, pipeline))
+                    for work in (
+                        _sample(observer),
+                        _keep(topics, pipeline),
+                        _watch(TokenWatch(tokens, targets), pipeline),
+                    )
                 ]
                 for task in beside:
                     stack.callback(task.cancel)
@@ -204,6 +213,7 @@ class App:
             properties=self._properties,
             start=start,
             revoke_timeout=drain + self._config.shutdown_timeout * 0.1,
+            chunk_size=max(1, min(MOST_AT_ONCE, self._config.limits.max_in_flight_events // 16)),
         )
 
     def _topic_keeper(self) -> TopicKeeper:
@@ -319,6 +329,17 @@ async def _keep(topics: TopicKeeper, pipeline: Pipeline) -> None:
             logger.error("%s", problem)
         for topic, _, partitions in grown:
             pipeline.topic_grown(topic, partitions)
+        pipeline.source_partitions(topics.partitions)
+
+
+async def _watch(tokens: TokenWatch, pipeline: Pipeline) -> None:
+    """Lets destinations that are shut try another token as soon as it is there."""
+    while True:
+        await asyncio.sleep(CHECK_SECONDS)
+        queues = pipeline.engine.delivery.queues
+        shut = {d for d, queue in queues.items() if not queue.gates.hold.is_open}
+        if changed := tokens.changed(shut):
+            pipeline.token_changed(changed)
 
 
 def _stop_signals(loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:

@@ -6,7 +6,7 @@ destination), so a batch holds only events that agree in them. At most 1,000 eve
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,12 +26,20 @@ class BatchLimits:
 
 
 @dataclass(slots=True, eq=False)
+class Trail:
+    """What all parts of one refused request share. `misled`: a place it named was a wrong one."""
+
+    misled: bool = False
+
+
+@dataclass(slots=True, eq=False)
 class Batch:
     """Events that go in one request, in the order they came.
 
     `failures` counts attempts that ended in a retry, so back-off grows; a part of a split batch
     starts again at 0, because it is a new request to TikTok. `doubted`: the memory of one of its
     partitions was in question meanwhile, so its events are looked up again before they are sent.
+    `named`: its only event was named as the guilty one of a larger batch.
     """
 
     destination: Destination
@@ -39,6 +47,8 @@ class Batch:
     items: list[Item]
     failures: int = 0
     doubted: bool = False
+    named: bool = False
+    trail: Trail = field(default_factory=Trail)
 
     def halves(self) -> tuple[Batch, Batch]:
         """Two new batches, for finding a guilty event by bisection."""
@@ -47,7 +57,9 @@ class Batch:
 
     def part(self, items: list[Item]) -> Batch:
         """A new batch of some of these events."""
-        return Batch(self.destination, self.test_event_code, items, doubted=self.doubted)
+        return Batch(
+            self.destination, self.test_event_code, items, doubted=self.doubted, trail=self.trail
+        )
 
 
 class Lane:

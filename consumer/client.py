@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from aiohttp.abc import AbstractStreamWriter
 
-    from consumer.deliver import Request
+    from consumer.requests import Request
     from consumer.tokens import Tokens
     from consumer.verdict import Failure
 

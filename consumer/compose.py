@@ -158,7 +158,7 @@ def engine(
                 RetryPolicy(config.retry.initial, config.retry.max, config.retry.give_up_after),
                 config.limits.requests_per_second,
                 config.limits.max_concurrency,
-            ),
+            ).sharing(config.limits.max_in_flight_events, len(targets)),
             # An app-level throttle concerns all destinations whose token comes from one place.
             token_group={
                 d: groups.setdefault(settings.access_token.place, len(groups))

@@ -1,4 +1,4 @@
-"""Delivery: batches, attempts, retries and the search for a guilty event, without any I/O.
+"""Delivery: batches, attempts and retries, without any I/O.
 
 Events come in by `add`; `poll` says which requests go now; `answered` takes what came back and
 says which events TikTok accepted and which it refused for good. Everything else (retry, throttle,
@@ -11,20 +11,19 @@ import heapq
 import itertools
 import math
 from collections import Counter, deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from consumer.event import ATTEMPTS_KEPT, Attempt, Destination, Item, Reason, Refused, TraceIds
-from consumer.limits import (
-    GateState,
-    Random,
-    retry_after_seconds,
-)
+from consumer import guilty
+from consumer.event import ATTEMPTS_KEPT, Attempt, Destination, Item, Refused, TraceIds
+from consumer.expiry import take_out_expired
+from consumer.hold_gate import GateState
+from consumer.limits import Random, retry_after_seconds
 from consumer.queues import DeliverySettings, Queue
-from consumer.redact import redact
+from consumer.requests import Announce, Judged, Polled, Request
 from consumer.verdict import Answer, Kind, Scope, Verdict, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from consumer.batch import Batch
     from consumer.event import Instant
@@ -32,52 +31,6 @@ if TYPE_CHECKING:
 
 SWEEP_SECONDS = 10.0
 """How often events that wait are looked through for those whose time is over."""
-
-
-class Request(NamedTuple):
-    """A request to send: `events` are the JSON elements of `data[]`, in order."""
-
-    handle: int
-    event_source: str
-    event_source_id: str
-    test_event_code: str | None
-    events: Sequence[bytes]
-
-    def __repr__(self) -> str:
-        """Where to and how many; never the events."""
-        return f"<Request {self.handle} {self.event_source_id} events={len(self.events)}>"
-
-
-class Announce(NamedTuple):
-    """A batch about to be sent in which events are sent for the first time: say so before.
-
-    Answer by `Delivery.announced`, when it can no longer be forgotten.
-    """
-
-    number: int
-    items: Sequence[Item]
-
-
-class Polled(NamedTuple):
-    """What goes now, and what does not: `refused` for good, `unsure` until looked up again."""
-
-    requests: Sequence[Request]
-    announces: Sequence[Announce]
-    refused: Sequence[tuple[Item, Refused]]
-    unsure: Sequence[Item]
-
-
-class Judged(NamedTuple):
-    """What an answer settled: events accepted, and events refused for good.
-
-    TikTok does not have the `cleared` ones: every attempt so far was refused for certain.
-    """
-
-    attempt: Attempt
-    verdict: Verdict
-    accepted: Sequence[Item]
-    refused: Sequence[tuple[Item, Refused]]
-    cleared: Sequence[Item] = ()
 
 
 class Delivery:
@@ -133,15 +86,15 @@ class Delivery:
         """Judges the answer to a request and files what is left to do."""
         batch, attempt = self._in_air.pop(handle)
         queue = self.queues[batch.destination]
-        queue.gates.finish()
-        verdict = judge(answer, len(batch.items))
+        queue.came_back(handle, now.mono)
+        verdict = guilty.hold_if_envelope(batch, judge(answer, len(batch.items)))
         attempt.ended = now
         attempt.http_status, attempt.code = verdict.http_status, verdict.code
         attempt.request_id, attempt.verdict = verdict.request_id, verdict.kind.value
-        attempt.error = verdict.failure
+        attempt.error, attempt.alert = verdict.failure, verdict.rule.alert
         match verdict.kind:
             case Kind.ACCEPTED:
-                return self._accepted(queue, batch, attempt, verdict)
+                return self._accepted(queue, batch, attempt, verdict, now)
             case Kind.RETRY:
                 self._retry_later(queue, batch, attempt, verdict, now)
             case Kind.THROTTLED | Kind.HELD:
@@ -161,6 +114,7 @@ class Delivery:
         if now.mono >= self._sweep_at:
             refused += self._sweep(now)
             self._sweep_at = now.mono + self._sweep_every
+        give_up_after = self._retry.give_up_after
         for queue in self.queues.values() if may_start else ():
             queue.close_due(now.mono)
             while queue.retrying and queue.retrying[0][0] <= now.mono:
@@ -170,7 +124,7 @@ class Delivery:
                 batch.items = _sendable(batch, unsure)
                 if self._withdrawn:
                     refused += self._take_out_withdrawn(batch.items)
-                refused += self._take_out_expired(batch.items, now)
+                refused += take_out_expired(batch.items, now, give_up_after)
                 if not batch.items:
                     continue
                 if all(item.announced for item in batch.items):
@@ -259,6 +213,18 @@ class Delivery:
         """The partitions whose events are in a request that waits for its answer."""
         return {item.owner for batch, _ in self._in_air.values() for item in batch.items}
 
+    # What changes the gates from outside
+
+    def renew(self, destinations: Iterable[Destination], now: Instant) -> None:
+        """Another token is there for these: where one is shut, a probe goes at once."""
+        for destination in destinations:
+            self.queues[destination].gates.hold.renew(now.mono)
+
+    def share(self, part: float, now: Instant) -> None:
+        """This part of all requests is ours to make, the rest is other members'."""
+        for queue in self.queues.values():
+            queue.gates.share(part, now.mono)
+
     @property
     def requests_in_air(self) -> int:
         """How many requests wait for their answer."""
@@ -298,8 +264,8 @@ class Delivery:
             item.attempts = first if not item.attempts else _later(item.attempts, attempt)
             item.attempt_count += 1
         attempt.repeats = repeats
-        queue.gates.start()
         handle = next(self._handles)
+        queue.goes(handle, len(items), now.mono)
         self._in_air[handle] = (batch, attempt)
         destination = batch.destination
         return Request(
@@ -310,39 +276,42 @@ class Delivery:
             bodies,
         )
 
-    def _accepted(self, queue: Queue, batch: Batch, attempt: Attempt, verdict: Verdict) -> Judged:
-        queue.gates.hold.open(attempt.started.mono)
+    def _accepted(
+        self, queue: Queue, batch: Batch, attempt: Attempt, verdict: Verdict, now: Instant
+    ) -> Judged:
+        if queue.gates.accepted(now.mono, attempt.started.mono):
+            queue.opened(now.mono)
         if self._withdrawn:
             self._take_out_withdrawn(list(batch.items))  # too late: they were taken
-        if not verdict.failed:
-            return Judged(attempt, verdict, batch.items, ())
-        failed = set(verdict.failed)
-        accepted, refused = [], []
-        for index, item in enumerate(batch.items):
-            if index in failed or item.event_id in failed:
-                refused.append((item, _refusal(verdict)))
-            else:
-                accepted.append(item)
+        accepted, refused = guilty.accepted(batch, verdict)
         return Judged(attempt, verdict, accepted, refused)
 
     def _retry_later(
         self, queue: Queue, batch: Batch, attempt: Attempt, verdict: Verdict, now: Instant
     ) -> None:
         batch.failures += 1
-        pause = max(
-            self._retry.pause(batch.failures, self._rng),
-            retry_after_seconds(verdict.retry_after, now) or 0.0,
-            verdict.rule.pause,
+        started = attempt.started
+        asked = max(retry_after_seconds(verdict.retry_after, now) or 0.0, verdict.rule.pause)
+        queue.gates.failed(
+            f"{verdict.cause}: {verdict.rule.why}",
+            max(self._gate_pause(queue, started.mono), asked),
+            now.mono,
+            started.mono,
+            slow=verdict.failure == "timeout",
+            asked=asked > 0.0,
         )
-        queue.gates.hold.probe_failed(pause, now.mono, attempt.started.mono)
         if verdict.rule.unknown:
             # TikTok may have taken the events as early as the request began.
-            first_ms = attempt.started.wall_ms
             for item in batch.items:
                 if item.first_unknown_ms is None:
-                    item.first_unknown_ms = first_ms
+                    item.first_unknown_ms = started.wall_ms
                     item.unknown_cause = verdict.cause
+        pause = max(self._retry.pause(batch.failures, self._rng), asked)
         heapq.heappush(queue.retrying, (now.mono + pause, next(self._order), batch))
+
+    def _gate_pause(self, queue: Queue, started: float) -> float:
+        failures = queue.gates.hold.next_failure(started)
+        return max(self._retry.pause(failures, self._rng), _SHORTEST_HOLD)
 
     def _close_gates(
         self, queue: Queue, batch: Batch, attempt: Attempt, verdict: Verdict, now: Instant
@@ -353,32 +322,19 @@ class Delivery:
         reason = f"{verdict.cause}: {verdict.rule.why}"
         group = self._groups[self._token_group[batch.destination]]
         for one in group if verdict.rule.scope is Scope.APP else (queue,):
-            hold = one.gates.hold
-            failures = hold.next_failure(attempt.started.mono)
-            pause = asked if asked is not None else self._retry.pause(failures, self._rng)
-            hold.close(state, reason, max(pause, _SHORTEST_HOLD), now.mono, attempt.started.mono)
+            pause = self._gate_pause(one, attempt.started.mono)
+            if asked is not None:
+                pause = max(asked, _SHORTEST_HOLD)
+            one.gates.refused(state, reason, pause, now.mono, attempt.started.mono)
 
     def _rejected(
         self, queue: Queue, batch: Batch, attempt: Attempt, verdict: Verdict, now: Instant
     ) -> Judged:
-        blame, items = verdict.blame, batch.items
-        # A test code that came with the events is theirs; the destination's is its set-up.
-        theirs = blame.field == "test_event_code" and (
-            batch.test_event_code != batch.destination.test_event_code
-        )
-        if blame.envelope and not theirs:
-            self._close_gates(queue, batch, attempt, _as_hold(verdict), now)
-            return Judged(attempt, verdict, (), (), _cleared(items))
-        queue.gates.hold.open(attempt.started.mono)
-        if len(items) == 1 or blame.envelope:
-            return Judged(attempt, verdict, (), [(item, _refusal(verdict)) for item in items])
-        if blame.event is None:
-            queue.ready.extendleft(reversed(batch.halves()))
-            return Judged(attempt, verdict, (), ())
-        guilty = items[blame.event]
-        rest = items[: blame.event] + items[blame.event + 1 :]
-        queue.ready.appendleft(batch.part(rest))
-        return Judged(attempt, verdict, (), [(guilty, _refusal(verdict))])
+        if queue.gates.let_in(now.mono, attempt.started.mono):
+            queue.opened(now.mono)
+        found = guilty.search(batch, verdict)
+        queue.ready.extendleft(reversed(found.again))
+        return Judged(attempt, verdict, (), found.refused)
 
     # Events whose time is over
 
@@ -386,7 +342,7 @@ class Delivery:
         expired = []
         for queue in self.queues.values():
             for items in queue.waiting():
-                expired += self._take_out_expired(items, now)
+                expired += take_out_expired(items, now, self._retry.give_up_after)
             queue.ready = deque(batch for batch in queue.ready if batch.items)
             queue.retrying = [entry for entry in queue.retrying if entry[2].items]
             heapq.heapify(queue.retrying)
@@ -397,18 +353,6 @@ class Delivery:
                 for item, why in self._withdrawn.items()
                 if item.owner.pending.get(item.record.offset) is item
             }
-        return expired
-
-    def _take_out_expired(self, items: list[Item], now: Instant) -> list[tuple[Item, Refused]]:
-        now_ms, give_up_ms = now.wall_ms, self._retry.give_up_after * 1000
-        expired = [
-            (item, refused)
-            for item in items
-            if (refused := _expiry(item, now_ms, give_up_ms)) is not None
-        ]
-        if expired:
-            gone = {item for item, _ in expired}
-            items[:] = [item for item in items if item not in gone]
         return expired
 
     def _take_out_withdrawn(self, items: list[Item]) -> list[tuple[Item, Refused]]:
@@ -450,42 +394,3 @@ def _cleared(items: Iterable[Item]) -> list[Item]:
 
 def _later(attempts: tuple[Attempt, ...], attempt: Attempt) -> tuple[Attempt, ...]:
     return (*attempts[-(ATTEMPTS_KEPT - 1) :], attempt)
-
-
-def _refusal(verdict: Verdict) -> Refused:
-    """TikTok's refusal of one event; its text may quote the value, so it is redacted."""
-    if verdict.code is None and verdict.http_status == 413:  # noqa: PLR2004  HTTP: content too large
-        return Refused(Reason.TOO_LARGE, "TikTok refuses a request of this size (HTTP 413)")
-    detail = redact(verdict.message or "") or verdict.rule.why
-    return Refused(Reason.REJECTED, detail, verdict.blame.field)
-
-
-def _as_hold(verdict: Verdict) -> Verdict:
-    """A rejection of the envelope: the destination's own set-up is wrong, no event is."""
-    rule = verdict.rule._replace(
-        kind=Kind.HELD, why=f"TikTok refuses {verdict.blame.field}: check the destination"
-    )
-    return verdict._replace(kind=Kind.HELD, rule=rule)
-
-
-def _expiry(item: Item, now_ms: int, give_up_ms: float) -> Refused | None:
-    """Whether an event's time is over.
-
-    One that TikTok may have taken is repeated only while a repeat is surely within TikTok's own
-    window; one that was only ever refused waits as long as it is not too old.
-    """
-    if item.first_unknown_ms is not None:
-        if now_ms - item.first_unknown_ms >= give_up_ms:
-            return Refused(
-                Reason.RETRIES_EXHAUSTED,
-                "no attempt had a known outcome within retry.give_up_after",
-            )
-        return None
-    mapped = item.mapped
-    if mapped is not None and now_ms - mapped.event_time_ms > mapped.destination.max_age_ms:
-        return Refused(
-            Reason.TOO_OLD,
-            "the event became too old while its destination took nothing",
-            "event_time",
-        )
-    return None

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from consumer.deliver import Delivery
+    from consumer.event import Destination
     from consumer.intake import Intake
     from consumer.memory import Memory
     from consumer.messages import Reached, StateChunk
@@ -116,6 +117,7 @@ class Engine:
         self.partitions: dict[tuple[str, int], Partition] = {}
         self.in_flight = InFlight(settings.max_in_flight_events, settings.max_in_flight_bytes)
         self._flowing = True
+        self._source_partitions = 0
         self._actions: list[Action] = []
         self._paused: set[Partition] = set()
         self._look_ups = LookUps(
@@ -153,6 +155,7 @@ class Engine:
             if beside is not None:
                 self.parking.taken_over(partition)
             self.partitions[one.tp] = partition
+        self._share_limits(now)
         return self._after(now)
 
     def session_timeout(self, seconds: float) -> None:
@@ -166,6 +169,12 @@ class Engine:
     def grown(self, topic: str, partitions: int, now: Instant) -> list[Action]:
         """A source topic has more partitions than before, and the state topic as many."""
         self._memory.grown(topic, partitions, now)
+        return self._after(now)
+
+    def source_partitions(self, counts: Mapping[str, int], now: Instant) -> list[Action]:
+        """So many partitions has each source topic: our part of them is our share of the limits."""
+        self._source_partitions = sum(counts.values())
+        self._share_limits(now)
         return self._after(now)
 
     def position_changed(self, change: PositionChange, now: Instant) -> list[Action]:
@@ -351,6 +360,20 @@ class Engine:
             self._memory.refused(cleared, now)
         self._refuse(judged.refused, now)
         return self._after(now)
+
+    def token_changed(self, destinations: Iterable[Destination], now: Instant) -> list[Action]:
+        """Another token is there for these destinations: those that are shut try it at once."""
+        self.delivery.renew(destinations, now)
+        return self._after(now)
+
+    def _share_limits(self, now: Instant) -> None:
+        """Divides what a destination takes among the members, by the partitions they own.
+
+        Without a partition there is nothing to send but what is in flight: the share stays.
+        """
+        owned = sum([partition.beside is None for partition in self.partitions.values()])
+        if owned and self._source_partitions:
+            self.delivery.share(min(1.0, owned / self._source_partitions), now)
 
     def acknowledged(self, answers: Iterable[Acknowledged], now: Instant) -> list[Action]:
         """What became of dead letters and state records."""
@@ -568,6 +591,7 @@ class Engine:
             if partition.beside is None:
                 self._memory.let_go(partition.state)
                 self._actions.append(GiveUp(partition.tp, partition.state.state_tp))
+        self._share_limits(now)
         owners = set(partitions)
         self._look_ups.drop(owners)
         self.delivery.drop(owners)

@@ -245,7 +245,8 @@ class Attempt:
 
     `verdict` is the verdict's name; `error` is `timeout`, `connection` or None. `events` is the
     number of events in the request and `linked` the sampled ones' span identities. `repeats` counts
-    the events in it that TikTok may have taken before, by why that is not known.
+    the events in it that TikTok may have taken before, by why that is not known. `alert` says that
+    somebody has to look at the answer.
     """
 
     number: int
@@ -262,6 +263,7 @@ class Attempt:
     request_id: str | None = None
     verdict: str | None = None
     error: str | None = None
+    alert: bool = False
     repeats: Mapping[str, int] = dataclass_field(default_factory=dict)
 
 

@@ -1,17 +1,23 @@
 """Limits as values with a number: how many requests a second, how many at once, until when not.
 
 Every limit is asked with the time in hand (`Instant.mono`, seconds) and answers at once; none of
-them waits. A destination has all three of its gates in `Gates`, and every attempt, a retry too,
-passes them.
+them waits. A destination has all of its gates in `Gates`, and every attempt, a retry too, passes
+them. What each of them is stands in a module of its own: `token_bucket` and `learned_rate`,
+`concurrency`, `hold_gate`, `retry_budget`.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
+
+from consumer.concurrency import Concurrency
+from consumer.hold_gate import GateState, HoldGate
+from consumer.learned_rate import LearnedRate
+from consumer.retry_budget import RetryBudget
+from consumer.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
     from consumer.event import Instant
@@ -59,126 +65,93 @@ def retry_after_seconds(header: str | None, now: Instant) -> float | None:
 _LONGEST_RETRY_AFTER = 3600.0
 
 
-class TokenBucket:
-    """A ceiling of `rate` requests a second; a tenth of a second's worth may go at once."""
+class Gates:
+    """The gates of one destination: rate, concurrency, hold. Every attempt passes all of them.
 
-    def __init__(self, rate: float) -> None:
-        self.rate = rate
-        self._capacity = max(1.0, rate / 10)
-        self._tokens = self._capacity
-        self._counted_at = -math.inf
-
-    def ready_at(self, now: float) -> float:
-        """When a request may go: `now` or later."""
-        self._refill(now)
-        return now if self._tokens >= 1.0 else now + (1.0 - self._tokens) / self.rate
-
-    def take(self) -> None:
-        """Takes the place of one request. To be called when `ready_at` said now."""
-        self._tokens -= 1.0
-
-    def _refill(self, now: float) -> None:
-        elapsed = now - self._counted_at
-        if elapsed > 0:
-            # A tiny surplus, so that waking exactly at `ready_at` finds a whole token.
-            gained = min(elapsed * self.rate + 1e-9, self._capacity)
-            self._tokens = min(self._capacity, self._tokens + gained)
-            self._counted_at = now
-
-
-class GateState(StrEnum):
-    """Whether a destination takes requests."""
-
-    OPEN = "open"
-    THROTTLED = "throttled"
-    HELD = "held"
-
-
-@dataclass(slots=True)
-class HoldGate:
-    """Closed until a time, then open for one probe; a probe that succeeds opens it.
-
-    `failures` counts the closings in a row, one for all requests that were in the air together.
+    What comes back for an attempt goes to all of them, too. All times are seconds by a clock that
+    never goes back.
     """
 
-    state: GateState = GateState.OPEN
-    reason: str | None = None
-    until: float = 0.0
-    failures: int = 0
-    _closed_at: float = -math.inf
-    _probing: bool = False
-
-    def ready_at(self, now: float) -> float:
-        """When a request may go; infinity while a probe is out."""
-        if self.state is GateState.OPEN:
-            return now
-        return math.inf if self._probing else max(now, self.until)
-
-    def starts(self) -> None:
-        """A request goes."""
-        if self.state is not GateState.OPEN:
-            self._probing = True
-
-    def close(
-        self, state: GateState, reason: str, pause: float, now: float, started: float
-    ) -> None:
-        """A request that started at `started` was refused: nothing goes for `pause` seconds.
-
-        A request from before the last closing says nothing new, but may ask for a longer pause.
-        So does one from the same instant: the probe goes later, whatever the pause.
-        """
-        if started > self._closed_at:
-            self.failures += 1
-            self._closed_at = now
-            self._probing = False
-            self.until = now + pause
-        else:
-            self.until = max(self.until, now + pause)
-        if self.state is not GateState.HELD or state is GateState.HELD:
-            self.state, self.reason = state, reason
-
-    def next_failure(self, started: float) -> int:
-        """The number in a row that a refusal of a request begun at `started` has."""
-        return self.failures + 1 if started > self._closed_at else max(self.failures, 1)
-
-    def probe_failed(self, pause: float, now: float, started: float) -> None:
-        """A probe came to nothing (a time-out, say): the next one after `pause` seconds."""
-        if self._probing and started > self._closed_at:
-            self._probing = False
-            self.until = now + pause
-
-    def open(self, started: float) -> None:
-        """A request that started at `started` was let in by TikTok."""
-        if self.state is not GateState.OPEN and started > self._closed_at:
-            self.state, self.reason = GateState.OPEN, None
-            self.until, self.failures, self._probing = 0.0, 0, False
-
-
-@dataclass(slots=True)
-class Gates:
-    """The gates of one destination: rate, concurrency, hold."""
-
-    bucket: TokenBucket
-    concurrency: int
-    hold: HoldGate = field(default_factory=HoldGate)
-    in_flight: int = 0
+    def __init__(self, requests_per_second: float, max_concurrency: int) -> None:
+        self._requests_per_second = requests_per_second
+        self.bucket = TokenBucket(requests_per_second)
+        self.rate = LearnedRate(requests_per_second)
+        self.concurrency = Concurrency(max_concurrency)
+        self.hold = HoldGate()
+        self.budget = RetryBudget()
+        self.in_flight = 0
 
     def ready_at(self, now: float) -> float:
         """When the next request may go: `now`, a later time, or infinity (an answer must come)."""
-        if self.in_flight >= self.concurrency:
+        if self.in_flight >= self.concurrency.limit:
             return math.inf
         at = self.hold.ready_at(now)
         return at if at > now else self.bucket.ready_at(now)
 
-    def start(self) -> None:
+    def start(self, now: float) -> None:
         """A request goes; to be called when `ready_at` said now."""
         self.bucket.take()
-        self.hold.starts()
+        self.hold.starts(now)
         self.in_flight += 1
+        self.concurrency.started(self.in_flight)
 
-    def finish(self) -> None:
-        """A request is over, whatever came of it."""
+    def finish(self, started: float) -> None:
+        """A request begun at `started` is over; what came of it follows."""
         self.in_flight -= 1
+        self.hold.ended(started)
+
+    def accepted(self, now: float, started: float) -> bool:
+        """A request begun at `started` was accepted; whether that opened the gate."""
+        self.budget.accepted()
+        self.concurrency.answered(now - started, now)
+        return self.let_in(now, started)
+
+    def let_in(self, now: float, started: float) -> bool:
+        """A request begun at `started` was let in, whatever TikTok thinks of its events.
+
+        Whether that opened the gate.
+        """
+        opened = self.hold.open(started)
+        if opened:
+            self.budget.opened()
+        self.rate.accepted(now, started)
+        self.bucket.change(self.rate.current, now)
+        return opened
+
+    def refused(
+        self, state: GateState, reason: str, pause: float, now: float, started: float
+    ) -> None:
+        """A request begun at `started` was refused for all of the destination."""
+        self.hold.close(state, reason, pause, now, started)
+        if state is GateState.THROTTLED:
+            self.rate.throttled(now, started, pause)
+            self.bucket.change(self.rate.current, now)
+            self.concurrency.refused(now, started)
+
+    def failed(
+        self, reason: str, pause: float, now: float, started: float, *, slow: bool, asked: bool
+    ) -> None:
+        """A request begun at `started` failed, and will be repeated.
+
+        The gate closes for `pause` seconds where failures have used up what may fail, or where
+        TikTok `asked` for the pause. `slow`: its answer was waited for in vain.
+        """
+        if slow:
+            self.concurrency.answered(now - started, now)
+        if not self.hold.is_open:
+            self.hold.probe_failed(pause, now, started)
+            return
+        self.budget.failed()
+        if self.budget.spent or asked:
+            self.hold.close(GateState.THROTTLED, reason, pause, now, started)
+            self.concurrency.refused(now, started)
+
+    def share(self, part: float, now: float) -> None:
+        """This part of the destination's requests is ours to make: above 0, 1 at most."""
+        ceiling = self._requests_per_second * part
+        if ceiling != self.rate.ceiling:
+            self.rate.scale(ceiling)
+            self.bucket.change(self.rate.current, now)
 
 
 @dataclass(slots=True)
@@ -194,6 +167,11 @@ class InFlight:
     bytes: int = 0
     full: bool = False
 
+    @property
+    def pressed(self) -> bool:
+        """Whether more than half is taken: a source paused now would not flow again."""
+        return self.events * 2 > self.max_events or self.bytes * 2 > self.max_bytes
+
     def add(self, events: int, size: int) -> None:
         """Records were taken from the source."""
         self.events += events
@@ -205,5 +183,5 @@ class InFlight:
         """Records were settled or given up."""
         self.events -= events
         self.bytes -= size
-        if self.full and self.events * 2 <= self.max_events and self.bytes * 2 <= self.max_bytes:
+        if self.full and not self.pressed:
             self.full = False

@@ -20,10 +20,10 @@ from consumer.state_records import MEMBER_BYTES, UNBOUND, Kind, StateValue, enco
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from consumer.deliver import Announce
     from consumer.event import Instant, Item, TopicPartition
     from consumer.messages import Action, Reached, StateChunk
     from consumer.own_topics import OwnTopics
+    from consumer.requests import Announce
     from consumer.source_events import AssignedPartition
 
 _PROCESS_BYTES = MEMBER_BYTES - 8

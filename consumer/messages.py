@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from consumer.deliver import Request
     from consumer.event import Attempt, Headers, Item, TopicPartition
     from consumer.offsets import CommitOffset
+    from consumer.requests import Request
 
 # Answers of the world
 

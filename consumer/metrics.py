@@ -87,6 +87,13 @@ class Metrics:
             *destination,
             "code",
         )
+        self.alerts = count(
+            "alerts_total",
+            "Answers that somebody has to look at, by TikTok's code, else http_<status>.",
+            "{request}",
+            *destination,
+            "code",
+        )
         self.retries = count(
             "retries_total",
             "Events that go into another attempt, by the cause: a code, http_<status>, timeout.",
@@ -107,6 +114,12 @@ class Metrics:
             "concurrency_limit",
             "HTTP attempts a destination may have at once.",
             "{request}",
+            *destination,
+        )
+        self.rate_limit = gauge(
+            "rate_limit",
+            "Requests a second that a destination may get from this process, as learned so far.",
+            "{request}/s",
             *destination,
         )
         self.destination_state = gauge(

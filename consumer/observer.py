@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from consumer.limits import GateState
+from consumer.hold_gate import GateState
 from consumer.status import REBUILDING_PHASES, WAITING_FOR_GROUP, lag
 
 if TYPE_CHECKING:
@@ -117,7 +117,10 @@ class Observer:
         metrics, delivery = self._telemetry.metrics, self._status.engine.delivery
         queues = {q.destination.event_source_id: q for q in delivery.queues.values()}
         metrics.requests_in_flight.replace({(d,): q.gates.in_flight for d, q in queues.items()})
-        metrics.concurrency_limit.replace({(d,): q.gates.concurrency for d, q in queues.items()})
+        metrics.concurrency_limit.replace(
+            {(d,): q.gates.concurrency.limit for d, q in queues.items()}
+        )
+        metrics.rate_limit.replace({(d,): q.gates.rate.current for d, q in queues.items()})
         metrics.destination_state.replace(
             {
                 (d, state.value): float(q.gates.hold.state is state)

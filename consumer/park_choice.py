@@ -71,7 +71,8 @@ class Situation(NamedTuple):
     `able`: destinations for which others make place. `pressed`: more than half of the bounds is
     taken; `full`: the source is paused at them. `crowded`: no parked event is read on, `beyond` is
     how many of them are in memory over the number at which they are. `probes`: how many of a retry
-    partition may wait. `kept`: items that cannot be parked.
+    partition may wait. `kept`: items that cannot be parked. `slow`: destinations that are not shut,
+    but too slow: what is within their share goes in its turn.
     """
 
     now: Instant
@@ -82,6 +83,7 @@ class Situation(NamedTuple):
     beyond: int
     probes: int
     kept: Collection[Item]
+    slow: AbstractSet[Destination] = frozenset()
 
 
 class Choice:
@@ -104,6 +106,7 @@ class Choice:
         self.room = room
         self._beyond = situation.beyond
         self._over_events = self._over_bytes = 0
+        self._is_slow = False
         self._waited_since_ns = situation.now.wall_ns - int(settings.park_after * 1e9)
         self._oldest_ms = situation.now.wall_ms - int(settings.oldest * 1000)
         self._parked_since_ms = situation.now.wall_ms - int(settings.tail_after * 1000)
@@ -118,6 +121,7 @@ class Choice:
     def of(self, queue: Queue) -> list[Item]:
         """The items to park of a destination that is shut; nothing in the air is among them."""
         firsts = _oldest_first(queue)
+        self._is_slow = queue.destination in self._situation.slow
         self._measure(firsts)
         left = len(firsts) + in_air(queue)
         chosen: list[Item] = []
@@ -165,7 +169,8 @@ class Choice:
         return wanted and self._may_go(item)
 
     def _has_waited(self, item: Item) -> bool:
-        return (item.batched_ns or item.received.wall_ns) < self._waited_since_ns
+        since_ns = item.batched_ns or item.received.wall_ns
+        return since_ns < self._waited_since_ns and not self._is_slow
 
     def _goes_to_the_tail(self, item: Item) -> bool:
         if self._beyond > 0 and self._situation.pressed:

@@ -2,9 +2,10 @@
 
 An event is parked when its destination is shut (held or throttled) and it has waited there for
 `park_after`, or when its destination has more than its share of the bounds in flight while these
-are more than half taken. Then its source offset may pass, and one dead pixel takes a bounded share
-of memory, never a partition. Where no destination can send, nothing is parked: the bound pauses
-the source, and an outage copies nothing.
+are more than half taken. The latter goes for one that is not shut, but slow, as well (`slowness`).
+Then its source offset may pass, and one dead pixel takes a bounded share of memory, never a
+partition. Where no other destination can send, nothing is parked: the bound pauses the source, and
+an outage copies nothing. Where all are slow, none of them is parked either.
 
 A destination's share is a quarter of the bounds divided by the number of destinations, and all
 that came by the retry topic may take another quarter. Both together stay below the half at which a
@@ -24,10 +25,10 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from consumer.limits import GateState
 from consumer.park_choice import Bounds, Choice, ParkingSettings, Situation, in_air, take_out
 from consumer.retry_headers import retry_record
 from consumer.retry_partition import CROWD, PROBES, RETRY_WAITING, RetryPartition
+from consumer.slowness import Slowness
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -72,6 +73,7 @@ class Parking:
         self._too_large: set[Item] = set()
         self._crowded = False
         self._shut: AbstractSet[Destination] = frozenset()
+        self._slowness = Slowness(self._bounds.share_events, self._bounds.share_bytes)
         self._look_at = self._sweep_at = -math.inf
         self._wake_at = math.inf
         self.parked: list[Item] = []
@@ -116,7 +118,8 @@ class Parking:
         destination is open it costs next to nothing.
         """
         self.watch_crowd()
-        shut = [queue for queue in queues.values() if _is_shut(queue)]
+        self._slowness.watch(now, queues, load)
+        shut = [queue for queue in queues.values() if self._is_shut(queue)]
         if not shut:
             self._end_waits()
             return []
@@ -195,9 +198,11 @@ class Parking:
         if not able:
             return
         choice = self._choice(now, able, load, min(MOST_AT_ONCE, room))
+        slow = self._slowness.destinations
         for queue in shut:
-            chosen = choice.of(queue)
-            if chosen:
+            if able <= slow and queue.gates.hold.is_open:
+                continue  # it would make place for nobody
+            if chosen := choice.of(queue):
                 take_out(queue, set(chosen), now.mono)
                 _leave(chosen, keys)
                 for item in chosen:
@@ -217,6 +222,9 @@ class Parking:
                 partition.release(RETRY_WAITING, CROWD)
         self._crowded = crowded
 
+    def _is_shut(self, queue: Queue) -> bool:
+        return not queue.gates.hold.is_open or queue.destination in self._slowness.destinations
+
     def _end_waits(self) -> None:
         """Every destination is open: no retry partition waits for one."""
         if self._wake_at < math.inf:
@@ -227,7 +235,7 @@ class Parking:
     def _is_time(self, now: float, shut: AbstractSet[Destination], load: limits.InFlight) -> bool:
         """Whether to look at what waits (`now` in seconds)."""
         at = self._sweep_at
-        if shut != self._shut or _is_pressed(load) or self._has_read():
+        if shut != self._shut or load.pressed or self._has_read():
             at = min(at, self._look_at)
         if now < at:
             self._wake_at = at
@@ -260,7 +268,7 @@ class Parking:
         So may one that is shut, but has no event in memory to find out with, if one of its events
         may stand in a retry partition that is not read for lack of place.
         """
-        able = {destination for destination, queue in queues.items() if not _is_shut(queue)}
+        able = {destination for destination, queue in queues.items() if queue.gates.hold.is_open}
         blocked = [
             retry for retry in self._retries.values() if load.full or retry.blocks(self._probes)
         ]
@@ -280,12 +288,13 @@ class Parking:
         situation = Situation(
             now,
             able,
-            pressed=_is_pressed(load),
+            pressed=load.pressed,
             full=load.full,
             crowded=self._crowded,
             beyond=read - self._bounds.most_read // 2,
             probes=self._probes,
             kept=self._too_large,
+            slow=self._slowness.destinations,
         )
         return Choice(self._settings, self._bounds, self._retries, situation, room)
 
@@ -301,15 +310,6 @@ class Parking:
         if item.first_unknown_ms is not None:
             owner.state.left(item.key, item.first_unknown_ms, now)  # its key is free from now on
         return produce
-
-
-def _is_shut(queue: Queue) -> bool:
-    return queue.gates.hold.state is not GateState.OPEN
-
-
-def _is_pressed(load: limits.InFlight) -> bool:
-    """Whether more than half of the bounds is taken: a source paused now would not flow again."""
-    return load.events * 2 > load.max_events or load.bytes * 2 > load.max_bytes
 
 
 def _leave(chosen: Sequence[Item], keys: dedup.InFlight) -> None:

@@ -43,11 +43,11 @@ from consumer.messages import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
-    from consumer.deliver import Request
     from consumer.engine import Engine
-    from consumer.event import Attempt, Item, Record, TopicPartition
+    from consumer.event import Attempt, Destination, Item, Record, TopicPartition
     from consumer.messages import Marks, Reached, StateChunk
     from consumer.offsets import CommitOffset
+    from consumer.requests import Request
     from consumer.source_events import AssignedPartition, CommitResult, PositionChange
     from consumer.verdict import Answer
 
@@ -216,6 +216,14 @@ class Pipeline:
     def topic_grown(self, topic: str, partitions: int) -> None:
         """A source topic has more partitions than before."""
         self._drive(lambda now: self.engine.grown(topic, partitions, now))
+
+    def source_partitions(self, counts: Mapping[str, int]) -> None:
+        """So many partitions has each source topic."""
+        self._drive(lambda now: self.engine.source_partitions(counts, now))
+
+    def token_changed(self, destinations: Sequence[Destination]) -> None:
+        """Another token is there for these destinations."""
+        self._drive(lambda now: self.engine.token_changed(destinations, now))
 
     def position_changed(self, change: PositionChange) -> None:
         """A partition is read from another position now, is held there, or no longer held."""

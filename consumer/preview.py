@@ -14,7 +14,6 @@ import orjson
 
 from consumer import compose
 from consumer.client import HEADERS, TOKEN_HEADER, envelope
-from consumer.deliver import Request
 from consumer.event import (
     ConsentState,
     FieldWarning,
@@ -23,6 +22,7 @@ from consumer.event import (
     Refused,
     Suppressed,
 )
+from consumer.requests import Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -208,9 +208,11 @@ class LimitSettings(Section):
     """Bounds. At a limit the source is paused; nothing is dropped."""
 
     requests_per_second: Rate = 50.0
-    """Ceiling of requests per second to one destination."""
+    """Ceiling of requests per second to one destination, shared among the members of the group by
+    the partitions they own. Below it, what TikTok takes is learned."""
     max_concurrency: Count = 32
-    """Requests in the air to one destination."""
+    """Requests in the air to one destination at most; fewer while it throttles, fails or is
+    slow."""
     max_in_flight_events: Count = 20000
     """Events read and not settled yet."""
     max_in_flight_bytes: Size = size("64MiB")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from consumer.event import Instant, Outcome
-from consumer.limits import GateState
+from consumer.hold_gate import GateState
 from consumer.state_phases import Phase
 
 if TYPE_CHECKING:
@@ -187,7 +187,9 @@ class Status:
             "in_flight": queue.gates.in_flight,
             "waiting": sum(len(items) for items in queue.waiting()),
             "parked": self.engine.parking.counts[queue.destination],
-            "concurrency_limit": queue.gates.concurrency,
+            "concurrency_limit": queue.gates.concurrency.limit,
+            "requests_per_second": round(queue.gates.rate.current, 3),
+            "learned": queue.gates.rate.learned is not None,
         }
 
 

@@ -124,6 +124,8 @@ class Telemetry:
         cause = _cause(attempt)
         labels = (attempt.destination.event_source_id, cause)
         metrics.requests.add(1, labels)
+        if attempt.alert:
+            metrics.alerts.add(1, labels)
         metrics.request_seconds.observe(max(ended.mono - attempt.started.mono, 0.0), labels)
         metrics.batch_events.observe(attempt.events)
         if attempt.verdict in _REPEATED:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from consumer.errors import SecretError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from pathlib import Path
 
+    from consumer.event import Destination
     from consumer.secret import Secret, SecretSource
 
 logger = logging.getLogger(__name__)
@@ -73,6 +74,10 @@ class Tokens:
         """Which token this is: a number that grows with every other token; 0 means none yet."""
         return self._fresh(event_source, event_source_id).version
 
+    def in_use(self, event_source: str, event_source_id: str) -> int:
+        """The version that was last read, without a look at its file."""
+        return self._held[event_source, event_source_id].version
+
     def __repr__(self) -> str:
         """For how many destinations; never a token."""
         known = sum(held.secret is not None for held in self._held.values())
@@ -107,6 +112,33 @@ class Tokens:
             held.version += 1
             if held.version > 1:
                 logger.info("access token of %s: a new one is in use", event_source_id)
+
+
+class TokenWatch:
+    """Notices another token while a destination is shut, and so sends nothing.
+
+    A destination that sends reads its token with every request; one that is shut would find a new
+    one only with its next probe, up to `retry.max` later.
+    """
+
+    def __init__(self, tokens: Tokens, destinations: Iterable[Destination]) -> None:
+        self._tokens = tokens
+        self._seen = dict.fromkeys(destinations, 0)
+
+    def changed(self, shut: Collection[Destination]) -> list[Destination]:
+        """Those of the shut destinations that have another token than at the last look.
+
+        To be called about once a second. No file is looked at while nothing is shut.
+        """
+        changed = []
+        for destination, seen in self._seen.items():
+            name = destination.event_source.value, destination.event_source_id
+            if destination not in shut:
+                self._seen[destination] = self._tokens.in_use(*name)
+            elif (version := self._tokens.version(*name)) != seen:
+                self._seen[destination] = version
+                changed.append(destination)
+        return changed
 
 
 def _fingerprint(path: Path) -> Fingerprint | None:

@@ -90,6 +90,11 @@ class TopicKeeper:
         self._seen: dict[str, int] = {}
         self._all_well: Mapping[str, Topic] | None = None
 
+    @property
+    def partitions(self) -> Mapping[str, int]:
+        """How many partitions each source topic had at the last look."""
+        return dict(self._seen)
+
     async def ensure(self) -> Ensured:
         """Looks at the topics, makes and extends what is missing.
 

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from consumer.client import ANSWER_BYTES, Client, envelope
-from consumer.deliver import Request
+from consumer.requests import Request
 from consumer.sandbox.emulator import Running, serve
 from consumer.sandbox.faults import Fault, FaultKind, Scenario
 from consumer.sandbox.tiktok import Access, EmulatorSettings

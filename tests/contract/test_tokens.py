@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from consumer.event import Destination, EventSource
 from consumer.secret import Secret, SecretSource
-from consumer.tokens import CHECK_SECONDS, Tokens
+from consumer.tokens import CHECK_SECONDS, Tokens, TokenWatch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -152,3 +153,69 @@ def test_no_token_is_in_reprs_and_logs(
     shown = f"{tokens!r} {tokens.current(*PIXEL)!r} {caplog.text}"
     assert "a new one is in use" in shown
     assert "canary" not in shown
+
+
+DESTINATION = Destination(EventSource(PIXEL[0]), PIXEL[1])
+
+
+def test_a_new_token_of_a_shut_destination_is_noticed_once(file: Path, clock: Clock) -> None:
+    """So that it is tried at once, and not at the next probe."""
+    tokens = of_file(file, clock)
+    watch = TokenWatch(tokens, [DESTINATION])
+    tokens.current(*PIXEL)
+    assert watch.changed(()) == []
+    assert watch.changed({DESTINATION}) == []
+    file.write_text("second")
+    assert watch.changed({DESTINATION}) == [], "the file is looked at once a second"
+    clock.pass_a_check()
+    assert watch.changed({DESTINATION}) == [DESTINATION]
+    clock.pass_a_check()
+    assert watch.changed({DESTINATION}) == []
+    assert tokens.current(*PIXEL) == Secret("second")
+
+
+def test_a_token_that_comes_late_is_noticed(tmp_path: Path, clock: Clock) -> None:
+    """A destination without any token sends nothing, so nobody else would look for it."""
+    watch = TokenWatch(of_file(tmp_path / "late", clock), [DESTINATION])
+    assert watch.changed({DESTINATION}) == []
+    (tmp_path / "late").write_text("here")
+    clock.pass_a_check()
+    assert watch.changed({DESTINATION}) == [DESTINATION]
+
+
+def test_no_file_is_looked_at_while_nothing_is_shut(tmp_path: Path, clock: Clock) -> None:
+    """A destination that sends looks itself."""
+    tokens = of_file(tmp_path / "late", clock)
+    watch = TokenWatch(tokens, [DESTINATION])
+    (tmp_path / "late").write_text("here")
+    clock.pass_a_check()
+    assert watch.changed(()) == []
+    assert tokens.in_use(*PIXEL) == 0
+
+
+def test_a_token_that_was_replaced_before_the_destination_shut_is_no_news(
+    file: Path, clock: Clock
+) -> None:
+    """It is the one that was refused."""
+    tokens = of_file(file, clock)
+    watch = TokenWatch(tokens, [DESTINATION])
+    tokens.current(*PIXEL)
+    file.write_text("second")
+    clock.pass_a_check()
+    tokens.current(*PIXEL)
+    assert watch.changed(()) == []
+    clock.pass_a_check()
+    assert watch.changed({DESTINATION}) == []
+
+
+def test_a_file_that_disappears_while_held_changes_nothing(file: Path, clock: Clock) -> None:
+    """The last token read stays, and is tried at the usual pace."""
+    tokens = of_file(file, clock)
+    watch = TokenWatch(tokens, [DESTINATION])
+    tokens.current(*PIXEL)
+    watch.changed(())
+    file.unlink()
+    for _ in range(3):
+        clock.pass_a_check()
+        assert watch.changed({DESTINATION}) == []
+    assert tokens.current(*PIXEL) == Secret("first")

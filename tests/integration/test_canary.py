@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import ExitStack
 
-    from consumer.deliver import Request
+    from consumer.requests import Request
     from consumer.verdict import Answer
     from tests.support.consumer_process import ConsumerProcess
     from tests.support.pipeline_world import PipelineWorld

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from consumer import deliver, verdict
+from consumer import deliver, expiry, guilty
 from consumer.arrivals import Arrivals
 from consumer.batch import Batch
 from consumer.deliver import Delivery
-from consumer.limits import Gates, HoldGate
+from consumer.hold_gate import HoldGate
+from consumer.limits import Gates
 from tests.simulation.bug import Bug, Original
 
 
@@ -41,12 +42,14 @@ def _no_doubt(_doubt: Original) -> Original:
     return lambda _delivery, _owners: []
 
 
-def _neighbour_blamed(blame: Original) -> Original:
-    def broken(message: str | None, events: int) -> Any:
-        found = blame(message, events)
-        if found.event is None or events == 1:
-            return found
-        return found._replace(event=(found.event + 1) % events)
+def _believed(search: Original) -> Original:
+    def broken(batch: Batch, verdict: Any) -> Any:
+        place, items = verdict.blame.event, batch.items
+        if place is None or len(items) == 1:
+            return search(batch, verdict)
+        place = (place + 1) % len(items)
+        rest = batch.part(items[:place] + items[place + 1 :])
+        return guilty.Search([(items[place], guilty.refusal(verdict))], [rest])
 
     return broken
 
@@ -71,9 +74,9 @@ def _any_number_at_once(ready_at: Original) -> Original:
 
 
 def _crowd_of_probes(starts: Original) -> Original:
-    def broken(hold: HoldGate) -> None:
-        starts(hold)
-        hold._probing = False
+    def broken(hold: HoldGate, now: float) -> None:
+        starts(hold, now)
+        hold._probe = None
 
     return broken
 
@@ -88,7 +91,7 @@ BUGS: dict[str, Bug] = {
         Delivery, "add", _announced_already,
     ),
     "never_given_up": Bug(
-        "unknown attempts are repeated for ever", deliver, "_expiry", _never_give_up
+        "unknown attempts are repeated for ever", expiry, "expiry", _never_give_up
     ),
     "refused_though_unknown": Bug(
         "an unknown attempt is recorded as refused for certain",
@@ -98,9 +101,9 @@ BUGS: dict[str, Bug] = {
         "what waits is not looked up again when the memory was in question",
         Delivery, "doubt", _no_doubt,
     ),
-    "neighbour_blamed": Bug(
-        "not the event that TikTok names is dead-lettered, but the one behind it",
-        verdict, "blame", _neighbour_blamed,
+    "place_believed": Bug(
+        "the event at a place that is off by one is dead-lettered without being asked about",
+        guilty, "search", _believed,
     ),
     "half_forgotten": Bug(
         "of a batch that is split in halves only the first is sent again",

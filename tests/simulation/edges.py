@@ -15,8 +15,8 @@ from tests.simulation.tiktok import BAD, Call, Sent
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from consumer.deliver import Request
     from consumer.messages import Action, ReadState
+    from consumer.requests import Request
     from tests.simulation.process import Process
 
 _BAD = BAD.encode()

@@ -25,7 +25,7 @@ from consumer.event import (
     TopicPartition,
     TraceIds,
 )
-from consumer.limits import GateState
+from consumer.hold_gate import GateState
 from consumer.messages import Acknowledged
 from consumer.offsets import CommitOffset, Partition
 from consumer.park_choice import ParkingSettings, in_air
@@ -170,7 +170,7 @@ class Yard:
         queue.close_all()
         for batch in queue.ready:
             self.air[queue.destination].append(batch)
-            queue.gates.start()
+            queue.gates.start(self.mono)
         queue.ready.clear()
 
     def come_back(self, destination: int, *, later: bool = False) -> None:
@@ -178,7 +178,7 @@ class Yard:
         queue = self.queues[self.destinations[destination]]
         batches, self.air[queue.destination] = self.air[queue.destination], []
         for batch in batches:
-            queue.gates.finish()
+            queue.gates.finish(self.mono)
             if later:
                 number = next(self.numbers)
                 heapq.heappush(queue.retrying, (self.mono + number * 7 % 11, number, batch))

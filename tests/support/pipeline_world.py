@@ -142,7 +142,11 @@ class PipelineWorld:
 
     def produce(self, samples: Iterable[Sample], partition: int | None = None) -> None:
         """Writes samples, to one partition or by their key: a key always goes to the same one."""
-        self.kafka.produce(self.topic, (self._placed(sample, partition) for sample in samples))
+        self.kafka.produce(self.topic, self.placed(samples, partition))
+
+    def placed(self, samples: Iterable[Sample], partition: int | None = None) -> Iterator[Record]:
+        """Samples as records of the topic, entered in the ledger: they must be written in order."""
+        return (self._placed(sample, partition) for sample in samples)
 
     def _placed(self, sample: Sample, partition: int | None) -> Record:
         if partition is None:

@@ -11,7 +11,7 @@ from consumer.batch import BatchLimits
 from consumer.consent import ConsentRules, OnDenied
 from consumer.deadletter import DeadLetters
 from consumer.dedup import Keys
-from consumer.deliver import Delivery, Request
+from consumer.deliver import Delivery
 from consumer.engine import Engine, EngineSettings
 from consumer.event import (
     Attempt,
@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from consumer.offsets import CommitOffset
+    from consumer.requests import Request
     from consumer.verdict import Answer
 
 TOPIC = "conversions"
@@ -162,8 +163,11 @@ class Surroundings:
         return Delivery(
             self.destinations,
             DeliverySettings(
-                self.batch, self.retry, self.requests_per_second, self.max_concurrency
-            ),
+                self.batch,
+                self.retry,
+                self.requests_per_second,
+                self.max_concurrency,
+            ).sharing(self.settings.max_in_flight_events, len(self.destinations)),
             token_group={
                 d: self.token_groups.get(d.event_source_id, n)
                 for n, d in enumerate(self.destinations)

@@ -14,9 +14,9 @@ from tests.support.surroundings import OWN_TOPICS, PIXEL, RETRY, STATE, TOPIC, C
 from tests.support.tiktok_values import START_MS, TIMEOUT, JsonDecoder, code, event, ok
 
 if TYPE_CHECKING:
-    from consumer.deliver import Request
     from consumer.messages import Acknowledged, SchemaAnswer
     from consumer.offsets import Partition
+    from consumer.requests import Request
     from consumer.source_events import CommitResult, PositionChange
     from consumer.verdict import Answer
 

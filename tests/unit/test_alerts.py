@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from consumer.event import Outcome
+from consumer.hold_gate import GateState
 from consumer.instruments import Histogram
-from consumer.limits import GateState
 from consumer.metrics import Metrics
 
 FILE = Path(__file__).parents[2] / "deploy" / "alerts.yml"

@@ -20,7 +20,7 @@ from consumer.messages import Acknowledged, Produce
 from tests.support.world import OTHER_PIXEL, PIXEL, TIMEOUT, TOPIC, World, code, event, ok
 
 if TYPE_CHECKING:
-    from consumer.deliver import Request
+    from consumer.requests import Request
     from consumer.verdict import Answer
 
 PARTITIONS = (0, 1, 2)

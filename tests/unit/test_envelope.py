@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.client import envelope
-from consumer.deliver import Request
+from consumer.requests import Request
 
 
 @given(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from consumer.deliver import Announce
 from consumer.event import Instant, Item, Record, TopicPartition, TraceIds
 from consumer.memory import Memory
 from consumer.messages import OpenStore, Produce, ReadState, StoreMarks
 from consumer.offsets import Partition
 from consumer.own_topics import OwnTopics
+from consumer.requests import Announce
 from consumer.source_events import AssignedPartition
 from consumer.state_phases import Phase, StateRules
 from consumer.state_records import Kind, StateValue, decode, split

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumer.limits import GateState
+from consumer.hold_gate import GateState
 from consumer.park_choice import Bounds, ParkingSettings, take_out
 from consumer.retry_partition import RETRY_WAITING
 from tests.support.parking_yard import Yard

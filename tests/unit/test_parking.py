@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumer.limits import GateState
+from consumer.hold_gate import GateState
 from consumer.messages import Acknowledged
 from consumer.parking import LOOK_SECONDS, RETRY_REFUSED, SWEEP_SECONDS
 from tests.support.parking_yard import A, B, Yard

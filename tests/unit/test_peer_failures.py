@@ -13,7 +13,8 @@ import pytest
 
 from consumer.batch import BatchLimits
 from consumer.event import Destination, EventSource, Record, TopicPartition
-from consumer.limits import GateState, RetryPolicy
+from consumer.hold_gate import GateState
+from consumer.limits import RetryPolicy
 from consumer.messages import Acknowledged, Produce, SchemaFound
 from consumer.settle import LETTER_REFUSED
 from consumer.verdict import Answer
@@ -31,8 +32,8 @@ from tests.support.world import (
 )
 
 if TYPE_CHECKING:
-    from consumer.deliver import Request
     from consumer.event import Headers
+    from consumer.requests import Request
 
 FIRST = TopicPartition(TOPIC, 0)
 ONE_BY_ONE = BatchLimits(max_events=1)
@@ -251,9 +252,9 @@ def test_vector_9026_retries_pass_the_same_gates() -> None:
     world.produce(*(event(str(n)) for n in range(100)))
     for _ in range(150):
         assert len(world.in_air) <= 3
-        world.reply(TIMEOUT)
-        world.run(0.02)
-    assert len(world.in_air) == 3
+        world.reply(TIMEOUT if world.clock.mono < 1020 else ok())
+        world.run(0.2)
+        assert world.in_air, "and there is always a next one"
 
 
 def test_segment_braze_3929_an_error_by_index_hits_the_event_that_was_sent_there() -> None:

@@ -19,6 +19,7 @@ from consumer.spans import endpoint
 from consumer.telemetry import MOST_EVENT_NAMES, Telemetry
 from consumer.tracing import Tracer
 from tests.support.items import DESTINATION, attempts, items, mapped
+from tests.support.world import World, code, event
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -139,3 +140,21 @@ def test_dead_letters_are_logged_but_not_in_floods(item: Item) -> None:
     assert len(heard) == 10
     assert heard[0].__dict__["offset"] == item.record.offset
     assert heard[0].getMessage() == "event dead-lettered: invalid"
+
+
+def test_an_answer_that_somebody_has_to_look_at_is_counted() -> None:
+    """By destination and code, each attempt once: what alerts are made of."""
+    told = telemetry()
+    world = World(answer=lambda _request: code(next(codes)))
+    codes = iter([40132, 40999, 12345, 50000, 40001, 0])
+    world.assign(0)
+    world.produce(event())
+    world.run(600.0)
+    for attempt in world.attempts:
+        told.attempt_finished(attempt)
+    assert told.metrics.alerts.values() == {
+        (PIXEL, "40132"): 1,
+        (PIXEL, "40999"): 1,
+        (PIXEL, "12345"): 1,
+        (PIXEL, "40001"): 1,
+    }
