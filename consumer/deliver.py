@@ -144,11 +144,13 @@ class Delivery:
 
     def wake_at(self, now: Instant, *, may_start: bool = True) -> float:
         """When `poll` has something to do without an input: seconds, infinity for never."""
-        queues = self.queues.values()
-        at = math.inf
-        if may_start:
-            at = min((queue.wake_at(now.mono) for queue in queues), default=math.inf)
-        return at if all(queue.idle() for queue in queues) else min(at, self._sweep_at)
+        at, mono = math.inf, now.mono
+        for queue in self.queues.values():
+            if may_start:
+                at = min(at, queue.wake_at(mono))
+            if not queue.idle():
+                at = min(at, self._sweep_at)
+        return at
 
     # Hand-over of partitions
 

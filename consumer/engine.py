@@ -482,8 +482,9 @@ class Engine:
 
     def _prove_at(self) -> float:
         """When membership is to be proven: seconds, infinity where nothing is ours to prove."""
-        if any(partition.may_commit for partition in self.partitions.values()):
-            return self.lease.renew_at()
+        for partition in self.partitions.values():
+            if partition.may_commit:
+                return self.lease.renew_at()
         return math.inf
 
     def _is_wanted(self, action: Action) -> bool:

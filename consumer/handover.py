@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CLOSE_GRACE = 0.5
 """Seconds that a hand-over which is done with everything else waits for its last words."""
 
-LOOK_SECONDS = 0.05
+LOOK_SECONDS = 0.1
 """How often a drain looks whether what is left can still move."""
 
 

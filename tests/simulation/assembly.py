@@ -75,6 +75,7 @@ def build_engine(setup: Setup, process: bytes, rng: random.Random) -> Engine:
         EngineSettings(
             window=setup.window,
             max_in_flight_events=setup.max_in_flight_events,
+            commit_interval=setup.commit_interval,
             session_timeout=setup.session_timeout,
             request_timeout=setup.request_timeout,
             static_member=setup.static_members,

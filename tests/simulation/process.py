@@ -222,7 +222,8 @@ class Process:
     def _drive(self, step: Callable[[Instant], Iterable[Action]]) -> None:
         if not self.alive:
             return
-        actions = deque(self._heard(step(self.now)))
+        now = self.now
+        actions = deque(self._heard(step(now)))
         while actions:
             if self.crash_after is not None:
                 self.crash_after -= 1
@@ -231,7 +232,7 @@ class Process:
                     return
             self._carry_out(actions.popleft(), actions)
         self.world.judge.look(self)
-        self._set_timer()
+        self._set_timer(now)
 
     def _heard(self, actions: Iterable[Action]) -> Iterable[Action]:
         """Outcomes hold from the moment of the decision; the rest is still to be done."""
@@ -251,8 +252,8 @@ class Process:
             self.world.judge.notes.fail("tight loop", f"{self.name} asks to be woken without end")
         self._drive(self.engine.tick)
 
-    def _set_timer(self) -> None:
-        at = max(self.engine.wake_at(self.now) - self._mono, self._clock.now)
+    def _set_timer(self, now: Instant) -> None:
+        at = max(self.engine.wake_at(now) - self._mono, self._clock.now)
         if at != self._timer_at:
             self._timer_at = at
             if at < math.inf:

@@ -127,6 +127,7 @@ class Setup:
     commits_renew_session: bool = True
     cooperative_pause: float = 1.0
     wall_skew: float = 0.0
+    commit_interval: float = 1.0
 
     @property
     def takeover_wait(self) -> float:

@@ -38,10 +38,7 @@ class Notes:
 
     def note(self, *numbers: int) -> None:
         """Something happened; two runs of one schedule note the same."""
-        trace = self.trace
-        for number in numbers:
-            trace = (trace * _FACTOR ^ number) & _MASK
-        self.trace = (trace * _FACTOR ^ int(self._clock.now * 1e6)) & _MASK
+        self.trace = hash((self.trace, *numbers, int(self._clock.now * 1e6)))
 
 
 def fingerprint(parts: Sequence[object]) -> int:
