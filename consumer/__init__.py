@@ -31,6 +31,7 @@ The modules in the order in which an event meets them:
       lease         for how long a proof of membership lets attempts start
       verdict       what an answer of TikTok means
       settle        from a verdict to the one outcome of a record
+      recall        what partitions remember, while it is asked for, and what follows from it
       memory        what was tried and accepted, of all partitions
       state_log     of one partition: taking over, adding, handing over (state_records: its
                     bytes; state_phases: where it stands; state_attempts: what TikTok may

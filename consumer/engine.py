@@ -47,8 +47,7 @@ from consumer.messages import (
     Settled,
 )
 from consumer.offsets import Partition
-from consumer.settle import STORE_FAILED, Settlement
-from consumer.state_phases import HOLDS, Phase
+from consumer.recall import Recall
 
 if TYPE_CHECKING:
     import itertools
@@ -61,18 +60,12 @@ if TYPE_CHECKING:
     from consumer.messages import Reached, StateChunk
     from consumer.parking import Parking
     from consumer.schema_wait import SchemaWaits
+    from consumer.settle import Settlement
     from consumer.source_events import AssignedPartition, CommitResult, PositionChange
-    from consumer.state_log import StateLog
     from consumer.verdict import Answer
 
-STATE_REFUSED = "state_topic_refused"
-"""Hold reason: the broker does not take the state topic's records."""
-
-STATE_UNREAD = "state_topic_unread"
-"""Hold reason: the broker does not tell the state topic's records."""
-
-_POSITION, _MEMORY = 0, -2
-"""Handles count from 1; these stand for a partition's position and for its memory."""
+_POSITION = 0
+"""Handles count from 1; this one stands for a partition's position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +128,15 @@ class Engine:
         self.lease = Lease(lease_seconds(settings.session_timeout, settings.request_timeout))
         self._commits = Commits(settings.commit_interval, settings.session_timeout / 3)
         self._closings = Closings()
+        self._recall = Recall(
+            memory,
+            self._look_ups,
+            settlement,
+            delivery,
+            self._again,
+            self._closings,
+            self._actions,
+        )
         self._hand_overs = HandOvers(self._stuck)
 
     # Assignment
@@ -147,8 +149,7 @@ class Engine:
                 continue  # its source partition went before it came
             state = self._memory.take_over(one) if beside is None else beside.state
             partition = Partition.taken_over(one, state, beside)
-            if (reason := HOLDS.get(state.phase)) is not None:
-                partition.hold(reason, _MEMORY)
+            self._recall.begin(partition)
             if one.hold is not None:
                 partition.hold(one.hold, _POSITION)
             self._paused.add(partition)  # the source reads nothing before it is told to
@@ -234,10 +235,7 @@ class Engine:
         self, handle: int, accepted_at: Sequence[int | None], now: Instant
     ) -> list[Action]:
         """The store said when each key was accepted (milliseconds), if it was."""
-        self._again.succeeded(handle)
-        owner = self._look_ups.answered(handle, accepted_at, now)
-        if owner is not None:
-            _release(owner.state, STORE_FAILED, handle)
+        self._recall.looked_up(handle, accepted_at, now)
         return self._after(now)
 
     def wants(self, handle: int) -> bool:
@@ -246,105 +244,35 @@ class Engine:
 
     def store_opened(self, handle: int, reached: Reached | None, now: Instant) -> list[Action]:
         """A local store is open; it has reached this place of the state topic, if any."""
-        self._answered(handle, STORE_FAILED)
-        self._memory.store_opened(handle, reached)
+        self._recall.store_opened(handle, reached)
         return self._after(now)
 
     def state_read(self, handle: int, chunk: StateChunk, now: Instant) -> list[Action]:
         """A chunk of a state partition was read."""
-        self._answered(handle, STATE_UNREAD)
-        self._memory.read(handle, chunk, now)
+        self._recall.read(handle, chunk, now)
         return self._after(now)
 
     def state_unread(self, handle: int, now: Instant) -> list[Action]:
         """A state partition could not be read: asked again later."""
-        self._failed(handle, STATE_UNREAD, now)
+        self._recall.unread(handle, now)
         return self._after(now)
 
     def marked(self, handle: int, now: Instant) -> list[Action]:
         """The marks are durable."""
-        waited = self._memory.waited_for(handle)
-        self._answered(handle, STORE_FAILED)
-        self._memory.marked(handle, now)
-        for owner in waited[0].owners if waited is not None else ():
-            if owner.active and owner.state.ready:
-                self._look_ups.ask_waiting(owner)
+        self._recall.marked(handle, now)
         return self._after(now)
 
     def store_failed(self, handle: int, now: Instant) -> list[Action]:
         """The store failed: the partition stops until it answers again."""
-        asked = self._look_ups.asked(handle)
-        if asked is not None:
-            action, owner = asked
-            _hold(owner.state, STORE_FAILED, handle)
-            self._again.failed(handle, action, now.mono)
-        else:
-            self._failed(handle, STORE_FAILED, now)
+        self._recall.store_failed(handle, now)
         return self._after(now)
 
     def store_lost(self, tp: TopicPartition, now: Instant) -> list[Action]:
         """A local store is no longer what it was: the partition's memory is taken over anew."""
         partition = self.partitions.get(tp)
         if partition is not None:
-            for handle in self._memory.lost_store(partition.state):
-                self._again.succeeded(handle)
-                for reason in (STORE_FAILED, STATE_UNREAD):
-                    _release(partition.state, reason, handle)
+            self._recall.store_lost(partition)
         return self._after(now)
-
-    def _answered(self, handle: int, reason: str) -> None:
-        self._again.succeeded(handle)
-        waited = self._memory.waited_for(handle)
-        if waited is not None:
-            _release(waited[0], reason, handle)
-
-    def _failed(self, handle: int, reason: str, now: Instant) -> None:
-        """What a partition's memory rests on failed: its partitions are held, it is tried again."""
-        waited = self._memory.waited_for(handle)
-        if waited is not None:
-            _hold(waited[0], reason, handle)
-            self._again.failed(handle, waited[1], now.mono)
-
-    def _remember(self, now: Instant) -> None:
-        """Carries on what follows from the memory: until nothing follows any more."""
-        memory = self._memory
-        while memory.effective or memory.announced or memory.moved or memory.learned:
-            effective, memory.effective = memory.effective, []
-            for handle in effective:
-                if not self._settlement.marked(handle, now):
-                    self._closings.acknowledged(handle)
-            announced, memory.announced = memory.announced, []
-            for number in announced:
-                self.delivery.announced(number)
-            moved, memory.moved = memory.moved, []
-            for state in moved:
-                self._moved(state)
-            learned, memory.learned = memory.learned, []
-            for state in learned:
-                self._doubt(state)
-        self._actions += memory.actions
-        memory.actions = []
-
-    def _moved(self, state: StateLog) -> None:
-        """The memory of a partition is complete now, or no longer."""
-        reason = HOLDS.get(state.phase)
-        owners = [owner for owner in state.owners if owner.active]
-        for owner in owners:
-            for other in set(HOLDS.values()):
-                owner.release(other, _MEMORY)
-            if reason is not None:
-                owner.hold(reason, _MEMORY)
-        if state.phase is Phase.READY:
-            for owner in owners:
-                owner.begin_at(0 if owner.beside is not None else state.settled_through)
-                self._look_ups.ask_waiting(owner)
-        elif state.phase in {Phase.SUPERSEDED, Phase.LOADING}:
-            self._doubt(state)
-
-    def _doubt(self, state: StateLog) -> None:
-        """What waits to be sent has to be looked up again, when the memory is complete."""
-        for item in self.delivery.doubt({owner for owner in state.owners if owner.active}):
-            item.owner.waiting.append(item)
 
     # Delivery
 
@@ -378,15 +306,7 @@ class Engine:
     def acknowledged(self, answers: Iterable[Acknowledged], now: Instant) -> list[Action]:
         """What became of dead letters and state records."""
         for answer in answers:
-            if (news := self._memory.news(answer.handle)) is not None:
-                if answer.error is not None:
-                    self._again.failed(answer.handle, news, now.mono)
-                else:
-                    self._again.succeeded(answer.handle)
-                    self._memory.told(answer.handle)
-                continue
-            if self._memory.waited_for(answer.handle) is not None:
-                self._state_record(answer, now)
+            if self._recall.acknowledged(answer, now):
                 continue
             if self.parking.wants(answer.handle):
                 again: Action | None = self.parking.acknowledged(answer)
@@ -397,14 +317,6 @@ class Engine:
             else:
                 self._again.failed(answer.handle, again, now.mono)
         return self._after(now)
-
-    def _state_record(self, answer: Acknowledged, now: Instant) -> None:
-        if answer.error is not None or answer.offset is None:
-            if not self._memory.dropped(answer.handle):
-                self._failed(answer.handle, STATE_REFUSED, now)
-        else:
-            self._answered(answer.handle, STATE_REFUSED)
-            self._memory.acknowledged(answer.handle, answer.offset, now)
 
     def _refuse(self, refused: Iterable[tuple[Item, Refused]], now: Instant) -> None:
         for item, why in refused:
@@ -502,7 +414,7 @@ class Engine:
 
     def _after(self, now: Instant) -> list[Action]:
         """Sends what may go, tells what is settled, and adjusts the flow."""
-        self._remember(now)
+        self._recall.follow(now)
         self._park(now)
         polled = self.delivery.poll(now, may_start=self.lease.holds(now.mono))
         self._refuse(polled.refused, now)
@@ -525,7 +437,7 @@ class Engine:
             self._actions.append(Settled(settled))
         for ended in self._hand_overs.ended(now.mono):
             self._hand_over(ended, now)
-        self._remember(now)
+        self._recall.follow(now)
         self._actions += self._closings.ended(now.mono)
         prove = now.mono >= self._prove_at()
         commit = self._commits.due(self.partitions.values(), now.mono, prove=prove)
@@ -606,16 +518,6 @@ class Engine:
             )
             # What is accepted of it late must not say that all it had read was settled.
             partition.position, partition.pending = partition.watermark, {}
-
-
-def _hold(state: StateLog, reason: str, handle: int) -> None:
-    for owner in state.owners:
-        owner.hold(reason, handle)
-
-
-def _release(state: StateLog, reason: str, handle: int) -> None:
-    for owner in state.owners:
-        owner.release(reason, handle)
 
 
 def _handle(action: Action) -> int:

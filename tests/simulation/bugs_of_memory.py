@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from consumer import engine, lookups
-from consumer.engine import Engine
+from consumer import lookups, recall
 from consumer.lease import Lease
 from consumer.lookups import LookUps
 from consumer.memory import Memory
 from consumer.messages import LookUp
+from consumer.recall import Recall
 from consumer.settle import STORE_FAILED, Settlement
 from consumer.state_floor import Floor
 from consumer.state_log import StateLog
@@ -155,13 +155,14 @@ def _never_rewound(_is_rewound: Original) -> Original:
 
 
 def _failed_is_empty(store_failed: Original) -> Original:
-    def broken(self: Engine, handle: int, now: Any) -> Any:
+    def broken(self: Recall, handle: int, now: Any) -> None:
         asked = self._look_ups.asked(handle)
         if asked is None:
-            return store_failed(self, handle, now)
+            store_failed(self, handle, now)
+            return
         action, _ = asked
         assert isinstance(action, LookUp)
-        return self.looked_up(handle, [None] * len(action.keys), now)
+        self.looked_up(handle, [None] * len(action.keys), now)
 
     return broken
 
@@ -232,11 +233,11 @@ BUGS: dict[str, Bug] = {
     ),
     "failed_is_empty": Bug(
         "a local store that fails is taken for one that knows nothing",
-        Engine, "store_failed", _failed_is_empty,
+        Recall, "store_failed", _failed_is_empty,
     ),
     "held_for_ever": Bug(
         "a partition stays held when its local store works again",
-        engine, "_release", _held_for_ever,
+        recall, "_release", _held_for_ever,
     ),
     "another_topic_believed": Bug(
         "what was settled of a topic that is no more counts for the one of today",
@@ -244,7 +245,7 @@ BUGS: dict[str, Bug] = {
     ),
     "read_before_rebuilt": Bug(
         "a partition is read before its memory is complete",
-        engine, "HOLDS", _hold_nothing,
+        recall, "HOLDS", _hold_nothing,
     ),
     "late_facts_unheard": Bug(
         "somebody else's late acceptance does not stop what waits to be sent",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from consumer.batch import BatchLimits
-from consumer.engine import STATE_REFUSED
 from consumer.event import Destination, EventSource, TopicPartition
 from consumer.limits import RetryPolicy
 from consumer.messages import Acknowledged, Produce, Send
+from consumer.recall import STATE_REFUSED
 from consumer.state_phases import TAKEOVER
 from consumer.state_records import Kind, decode
 from tests.support.world import (

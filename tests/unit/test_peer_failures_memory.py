@@ -9,7 +9,6 @@ import pytest
 
 from consumer.arrivals import REGISTRY_UNAVAILABLE
 from consumer.batch import BatchLimits
-from consumer.engine import STATE_REFUSED, STATE_UNREAD
 from consumer.event import Destination, EventSource, TopicPartition
 from consumer.messages import (
     Acknowledged,
@@ -19,6 +18,7 @@ from consumer.messages import (
     SchemaFound,
 )
 from consumer.parking import RETRY_REFUSED
+from consumer.recall import STATE_REFUSED, STATE_UNREAD
 from consumer.settle import LETTER_REFUSED, STORE_FAILED
 from consumer.source_events import PositionChange
 from consumer.state_phases import REBUILDING, SUPERSEDED, TAKEOVER

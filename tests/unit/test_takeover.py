@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 
 from consumer.batch import BatchLimits
-from consumer.engine import STATE_UNREAD
 from consumer.event import TopicPartition
 from consumer.lease import lease_seconds, takeover_seconds
 from consumer.limits import RetryPolicy
 from consumer.messages import Acknowledged, Pause, Resume
+from consumer.recall import STATE_UNREAD
 from consumer.source_events import AssignedPartition
 from consumer.state_phases import REBUILDING, SUPERSEDED, TAKEOVER
 from consumer.state_records import Kind
