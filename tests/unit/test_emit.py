@@ -76,10 +76,10 @@ class FakeProducer:
         del timeout
         if self.broken is not None:
             raise self.broken
-        served = len(self._waiting)
+        served, stuck = len(self._waiting), self.stuck  # the test may change it meanwhile
         for _ in range(served):
             topic, on_delivery = self._waiting.popleft()
-            if topic in self.stuck:
+            if topic in stuck:
                 self._waiting.append((topic, on_delivery))
                 continue
             error = self._plan(topic)
