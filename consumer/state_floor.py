@@ -51,8 +51,9 @@ class Floor:
 
     def left(self) -> None:
         """An event of ours is about to end without an outcome."""
-        if self._earlier is None and self._announced:
-            self._earlier = self._announced[0].offset
+        if self._announced:
+            first = self._announced[0].offset
+            self._earlier = first if self._earlier is None else min(first, self._earlier)
 
     def below(self, position: int, *, may_rise: bool) -> int:
         """The floor of a store that has reached this position.

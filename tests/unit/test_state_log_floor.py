@@ -185,6 +185,31 @@ def test_what_was_given_up_is_known_after_a_restart() -> None:
     assert set(kept.owner().take_over().log.attempts.since) == {key("x")}
 
 
+def test_what_was_given_up_is_known_although_somebody_else_attempted_others_since() -> None:
+    """The floor goes down to the attempt, from that of the other one."""
+    kept, owner = working()
+    for name in "ab":
+        owner.accept(key(name))
+        owner.settle()
+    item, since = owner.item("x"), kept.clock.wall_ms
+    owner.announce(item)
+    owner.settle()
+    other = kept.owner(own_disk=True).take_over()
+    other.wait()
+    other.announce(other.item("y"))
+    other.settle()
+    owner.accept(key("c"))
+    owner.settle()
+    owner.do(owner.log.reclaim(kept.clock.mono + 1.0))
+    owner.settle()
+    owner.wait()
+    owner.log.left(item.key, since, kept.clock.now)
+    owner.partition.settle(item.record.offset)
+    owner.accept(key("d"))
+    owner.settle()
+    assert set(kept.owner().take_over().log.attempts.since) == {key("x"), key("y")}
+
+
 def test_what_was_given_up_no_longer_matters_after_the_window() -> None:
     """A restart need not read for ever what may count again."""
     kept, owner = working()
