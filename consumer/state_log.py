@@ -93,6 +93,7 @@ class StateLog:
         self._handles = handles
         self._next: int | None = None  # what of the log comes next; None: its start
         self._claimed = 0  # how far the log reached by what the store says
+        self._heard = 0  # up to where `attempts` has what the log says: also when it is read again
         self._first = 0
         self._target = 0
         self._unclosed: set[bytes] = set()
@@ -242,6 +243,7 @@ class StateLog:
             self._target = offset
             if offset < max(self._next or 0, self._claimed):
                 # The log ends before what was read of it: it lost records, or is another one.
+                self._heard = 0
                 self._read_from(None)
         insort(self._entries, _Entry(offset, handle, value), key=attrgetter("offset"))
         return self._advance(now)
@@ -274,6 +276,7 @@ class StateLog:
             return self._lost(chunk.log_end) + self.begin()
         marks = self._apply(chunk, now)
         self._next = max(read, chunk.next_offset)
+        self._heard = max(self._heard, self._next)
         if marks:
             return [self._store(marks, now)]
         return self._advance(now)
@@ -362,6 +365,7 @@ class StateLog:
             del self._entries[0]
             run.append(entry)
             self._next = max(self._next, entry.offset + 1)
+            self._heard = max(self._heard, self._next)
             kind, keys = entry.value.kind, entry.value.keys
             if kind is Kind.ACCEPTED and keys:
                 marks.append(Marks(entry.value.time_ms or now.wall_ms, keys))
@@ -369,7 +373,7 @@ class StateLog:
             elif kind is Kind.ATTEMPTED:
                 self._unclosed.add(self._member)
                 self._floor.announced(entry.offset, self._lasts.pop(entry.handle, {}))
-            self._heard(entry.value)
+            self._own_word(entry.value)
             self.settled_through = max(self.settled_through, entry.value.settled_through)
         return run, marks
 
@@ -441,9 +445,11 @@ class StateLog:
                     marks.append(Marks(accepted_ms, value.keys))
                     if self.ready and value.member != self._member:
                         self.ready, self.learned = False, True
-                self._heard(value)
+                if offset >= self._heard and self.attempts.since:
+                    self.attempts.forget(split(value.keys))
             elif value.kind is Kind.REFUSED:
-                self.attempts.denied(split(value.keys), value.member)
+                if offset >= self._heard:
+                    self.attempts.denied(split(value.keys), value.member)
             else:
                 self._attempted_or_owned(offset, timestamp, value, now)
         return marks
@@ -460,7 +466,8 @@ class StateLog:
                 self._floor.foreign(offset)
                 times = (ms for ms in (value.time_ms, timestamp) if ms > 0)
                 since = min(times, default=now.wall_ms)
-                self.attempts.found(split(value.keys), member, since, now)
+                if offset >= self._heard:
+                    self.attempts.found(split(value.keys), member, since, now)
         elif kind is Kind.CLOSED:
             self._unclosed.discard(member)
         elif kind is Kind.GROWN:
@@ -472,10 +479,14 @@ class StateLog:
             self.phase, self.ready, self.wait_until = Phase.SUPERSEDED, False, math.inf
             self._epoch, self.superseded_at = None, now.mono
 
-    def _heard(self, value: StateValue) -> None:
-        """A later word of keys than their attempts so far."""
-        if self.attempts.since:
+    def _own_word(self, value: StateValue) -> None:
+        """What we say of keys. A refusal denies our own attempts alone, which are not in there."""
+        if not self.attempts.since:
+            return
+        if value.kind is Kind.ACCEPTED:
             self.attempts.forget(split(value.keys))
+        elif value.kind is Kind.ATTEMPTED:
+            self.attempts.announced(split(value.keys), value.time_ms)
 
     def _store(self, marks: list[Marks], now: Instant) -> StoreMarks:
         busy = StoreMarks(next(self._handles), self.tp, marks, self._reached(now))
