@@ -182,7 +182,7 @@ class Settlement:
                 first = self.in_flight.first(item.key)
                 if first is item:
                     waiters = [w for w in self.in_flight.leave(item) if w.owner.active]
-                    orphans += self._promote(waiters, _maybe_taken_ms(item))
+                    orphans += self._promote(waiters, maybe_taken_ms(item))
                 elif first is not None and first.waiters and item in first.waiters:
                     first.waiters.remove(item)
         return orphans
@@ -211,7 +211,7 @@ class Settlement:
         return promoted
 
 
-def _maybe_taken_ms(item: Item) -> int | None:
+def maybe_taken_ms(item: Item) -> int | None:
     """Since when TikTok may have an item that is given up before its outcome; None: never sent.
 
     Its last attempt may be in the air still, or accepted and not marked.
