@@ -206,7 +206,8 @@ class Settlement:
         for waiter in waiters:
             if self.in_flight.enter(waiter) is None:
                 # TikTok may have taken the key already: the successor gives up in time, too.
-                waiter.first_unknown_ms = first_unknown_ms
+                known = (first_unknown_ms, waiter.first_unknown_ms)
+                waiter.first_unknown_ms = min((ms for ms in known if ms is not None), default=None)
                 promoted.append(waiter)
         return promoted
 
