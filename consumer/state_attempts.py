@@ -56,6 +56,18 @@ class Attempts:
         """
         self.forget([key for key in keys if 0 < since <= self.since.get(key, -1)])
 
+    def by_time(self, now: Instant) -> dict[int, list[bytes]]:
+        """The keys by when they were first attempted; without those that count no more.
+
+        They count for twice the window: their records may have stood still for days.
+        """
+        found: dict[int, list[bytes]] = {}
+        oldest = now.wall_ms - 2 * self._window_ms
+        for key, since in self.since.items():
+            if since > oldest:
+                found.setdefault(since, []).append(key)
+        return found
+
     def forget(self, keys: Iterable[bytes]) -> None:
         """The state topic has a later word of these keys."""
         for key in keys:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from consumer.offsets import Partition
 
 _EVERYTHING = 2**63 - 1
+
 _FACTS = frozenset({Kind.ACCEPTED, Kind.CLOSED})
 
 
@@ -105,6 +106,7 @@ class StateLog:
         self._others: deque[TopicPartition] = deque()
         self._other_next: int | None = None
         self._floor = Floor()
+        self._saying_again: set[int] = set()  # handles of what says old attempts once more
         self._lasts: dict[int, dict[Partition, int]] = {}
         self._sent: dict[int, StateValue] = {}
         self._entries: list[_Entry] = []
@@ -249,15 +251,19 @@ class StateLog:
         return self._advance(now)
 
     def drop(self, handle: int) -> bool:
-        """Forgets a `refused` record that was not appended; false for any other kind.
+        """Forgets a record that was not appended, if others say enough; false if it is needed.
 
-        Appended later it might follow another attempt of the same keys, and deny that one. Without
-        it an attempt counts that came to nothing, which is harmless.
+        A `refused` one might follow another attempt of the same keys, and deny that one. Without
+        it an attempt counts that came to nothing, which is harmless. One that says attempts again
+        might follow their outcome.
         """
         value = self._sent.get(handle)
-        if value is None or value.kind is not Kind.REFUSED:
+        if value is None or (value.kind is not Kind.REFUSED and handle not in self._saying_again):
             return False
         del self._sent[handle]
+        if handle in self._saying_again:
+            self._saying_again.discard(handle)
+            self._floor.said_in_part()
         return True
 
     def read(self, handle: int, chunk: StateChunk, now: Instant) -> list[Action]:
@@ -351,7 +357,29 @@ class StateLog:
             self._complete(run, now)
             if self._others:
                 return self._advance(now)
-        return []
+        return self._say_again(now)
+
+    def _say_again(self, now: Instant) -> list[Action]:
+        """What ended without an outcome long ago is announced once more, for the floor to rise.
+
+        Else every restart would read again all that was written since, for days.
+        """
+        since = self.attempts.since
+        if not since or self._saying_again or not self.ready or self._next is None:
+            return []
+        if self._floor.behind(self._next) < self._rules.say_again_after + len(since):
+            return []
+        actions: list[Action] = []
+        for time_ms, keys in self.attempts.by_time(now).items():
+            for at in range(0, len(keys), MOST_KEYS):
+                together = b"".join(keys[at : at + MOST_KEYS])
+                produce = self.append(Kind.ATTEMPTED, self.settled_through, time_ms, together)
+                self._saying_again.add(produce.handle)
+                actions.append(produce)
+        self._floor.say_again(self._next)
+        if not actions:
+            self._floor.said_again()
+        return actions
 
     def _take_run(self, now: Instant) -> tuple[list[_Entry], list[Marks]]:
         """The next own records without a gap, and what is to be marked for them."""
@@ -373,7 +401,7 @@ class StateLog:
             elif kind is Kind.ATTEMPTED:
                 self._unclosed.add(self._member)
                 self._floor.announced(entry.offset, self._lasts.pop(entry.handle, {}))
-            self._own_word(entry.value)
+            self._own_word(entry)
             self.settled_through = max(self.settled_through, entry.value.settled_through)
         return run, marks
 
@@ -479,11 +507,16 @@ class StateLog:
             self.phase, self.ready, self.wait_until = Phase.SUPERSEDED, False, math.inf
             self._epoch, self.superseded_at = None, now.mono
 
-    def _own_word(self, value: StateValue) -> None:
+    def _own_word(self, entry: _Entry) -> None:
         """What we say of keys. A refusal denies our own attempts alone, which are not in there."""
-        if not self.attempts.since:
+        value = entry.value
+        if entry.handle in self._saying_again:
+            self._saying_again.discard(entry.handle)
+            if not self._saying_again:
+                self._floor.said_again()
+        elif not self.attempts.since:
             return
-        if value.kind is Kind.ACCEPTED:
+        elif value.kind is Kind.ACCEPTED:
             self.attempts.forget(split(value.keys))
         elif value.kind is Kind.ATTEMPTED:
             self.attempts.announced(split(value.keys), value.time_ms)
