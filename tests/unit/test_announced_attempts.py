@@ -236,7 +236,6 @@ def test_an_unknown_attempt_is_known_to_the_one_after_the_next_though_it_was_loo
     second.run(12.0)
     second.produce(event("hold", event_source_id=PIXEL), partition=1)
     second.read()
-    second.engine.high_watermarks({FIRST: 1})
     second.produce(event("y", event_source_id=OTHER_PIXEL))
     second.run(0.1)
     assert second.outcomes() == {1: "delivered"}
