@@ -541,6 +541,8 @@ class Engine:
         """Lets partitions go, and tells the next owner where nothing of them is in the air."""
         partitions = [partition for partition in ended.partitions if partition.active]
         offsets = {p.tp: p.to_commit() if p.may_commit else None for p in partitions}
+        items = [item for one in partitions for item in one.pending.values()]
+        self._memory.refused([item for item in items if self._is_unsent(item)], now)
         in_air = {owner.source for owner in self.delivery.owners_in_air()}
         closed = (
             self._memory.close(partition.state, partition.watermark)
@@ -551,6 +553,11 @@ class Engine:
         self._let_go(partitions, now)
         released = Released(offsets, ended.handle)
         self._closings.begin(handles, released, deadline=ended.deadline, now=now.mono)
+
+    def _is_unsent(self, item: Item) -> bool:
+        """Whether TikTok cannot have an event that waits to be sent, although it was announced."""
+        waits = item.announced and self._settlement.in_flight.first(item.key) is item
+        return waits and maybe_taken_ms(item) is None
 
     def _stuck(self, deadline: float, now: float) -> Iterable[Item]:
         """The items that cannot settle before a deadline, whatever happens until then."""
