@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from consumer.state_records import Kind, split
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from consumer.event import Instant
+    from consumer.state_records import StateValue
 
 
 class Attempts:
@@ -18,16 +21,48 @@ class Attempts:
     that we attempt it again. Until then a restart must find its attempt in the topic again.
 
     Args:
+        member: Who we are in the log.
         window_ms: After so many milliseconds an event may count once more.
     """
 
-    def __init__(self, window_ms: int) -> None:
+    def __init__(self, member: bytes, window_ms: int) -> None:
+        self._member = member
         self._window_ms = window_ms
+        self._read_to = 0  # offsets below say nothing new, also when they are read again
         self._by: dict[bytes, bytes] = {}  # who attempted a key last: nobody else denies it
         self._left: dict[bytes, int] = {}  # what we let go of, as it was told: about by age
         self._latest = 0
         self.since: dict[bytes, int] = {}
         """When each key was first attempted, in milliseconds. To be read only."""
+
+    # What is read of the log
+
+    def another_log(self) -> None:
+        """Offsets count from the beginning: this log is another one, or has lost records."""
+        self._read_to = 0
+
+    def read(self, offset: int, timestamp: int, value: StateValue, now: Instant) -> None:
+        """The log says this at an offset. What it said before is no news, and has later words."""
+        if offset < self._read_to:
+            return
+        self._read_to = offset + 1
+        if value.kind is Kind.ATTEMPTED:
+            if value.member != self._member:
+                times = (ms for ms in (value.time_ms, timestamp) if ms > 0)
+                since = min(times, default=now.wall_ms)
+                self.found(split(value.keys), value.member, since, now)
+        elif self.since and value.kind is Kind.ACCEPTED:
+            self.forget(split(value.keys))
+        elif self.since and value.kind is Kind.REFUSED:
+            self.denied(split(value.keys), value.member)
+
+    def said(self, offset: int, value: StateValue) -> None:
+        """We said this, at an offset. A refusal denies our own attempts, which are not in here."""
+        self._read_to = max(self._read_to, offset + 1)
+        if self.since and value.kind is Kind.ACCEPTED:
+            self.forget(split(value.keys))
+        elif self.since and value.kind is Kind.ATTEMPTED:
+            self.announced(split(value.keys), value.time_ms)
 
     def found(self, keys: Iterable[bytes], member: bytes, since: int, now: Instant) -> None:
         """Another member announced keys at this time; what is known from earlier on counts.
@@ -38,6 +73,8 @@ class Attempts:
         for key in keys:
             self.since.setdefault(key, since)
             self._by[key] = member
+
+    # What becomes of keys
 
     def left(self, key: bytes, since: int, now: Instant) -> None:
         """We let go of an event without an outcome; a record with its key counts from there."""

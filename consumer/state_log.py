@@ -25,7 +25,7 @@ from consumer.messages import Marks, OpenStore, Produce, Reached, ReadState, Sto
 from consumer.state_attempts import Attempts
 from consumer.state_floor import Floor
 from consumer.state_phases import Phase, StateRules
-from consumer.state_records import MOST_KEYS, UNBOUND, Kind, StateValue, decode, encode, split
+from consumer.state_records import MOST_KEYS, UNBOUND, Kind, StateValue, decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -79,7 +79,7 @@ class StateLog:
         self.state_tp = TopicPartition(topic, tp.partition)
         self.phase = Phase.LOADING
         self.ready = False
-        self.attempts = Attempts(rules.window_ms)
+        self.attempts = Attempts(member, rules.window_ms)
         self.settled_through = 0
         self.rewound_below = 0
         self.wait_until = math.inf
@@ -94,7 +94,6 @@ class StateLog:
         self._handles = handles
         self._next: int | None = None  # what of the log comes next; None: its start
         self._claimed = 0  # how far the log reached by what the store says
-        self._heard = 0  # up to where `attempts` has what the log says: also when it is read again
         self._first = 0
         self._target = 0
         self._unclosed: set[bytes] = set()
@@ -245,7 +244,7 @@ class StateLog:
             self._target = offset
             if offset < max(self._next or 0, self._claimed):
                 # The log ends before what was read of it: it lost records, or is another one.
-                self._heard = 0
+                self.attempts.another_log()
                 self._read_from(None)
         insort(self._entries, _Entry(offset, handle, value), key=attrgetter("offset"))
         return self._advance(now)
@@ -282,7 +281,6 @@ class StateLog:
             return self._lost(chunk.log_end) + self.begin()
         marks = self._apply(chunk, now)
         self._next = max(read, chunk.next_offset)
-        self._heard = max(self._heard, self._next)
         if marks:
             return [self._store(marks, now)]
         return self._advance(now)
@@ -393,7 +391,6 @@ class StateLog:
             del self._entries[0]
             run.append(entry)
             self._next = max(self._next, entry.offset + 1)
-            self._heard = max(self._heard, self._next)
             kind, keys = entry.value.kind, entry.value.keys
             if kind is Kind.ACCEPTED and keys:
                 marks.append(Marks(entry.value.time_ms or now.wall_ms, keys))
@@ -401,7 +398,7 @@ class StateLog:
             elif kind is Kind.ATTEMPTED:
                 self._unclosed.add(self._member)
                 self._floor.announced(entry.offset, self._lasts.pop(entry.handle, {}))
-            self._own_word(entry)
+            self._said_again(entry)
             self.settled_through = max(self.settled_through, entry.value.settled_through)
         return run, marks
 
@@ -473,18 +470,12 @@ class StateLog:
                     marks.append(Marks(accepted_ms, value.keys))
                     if self.ready and value.member != self._member:
                         self.ready, self.learned = False, True
-                if offset >= self._heard and self.attempts.since:
-                    self.attempts.forget(split(value.keys))
-            elif value.kind is Kind.REFUSED:
-                if offset >= self._heard:
-                    self.attempts.denied(split(value.keys), value.member)
-            else:
-                self._attempted_or_owned(offset, timestamp, value, now)
+            elif value.kind is not Kind.REFUSED:
+                self._attempted_or_owned(offset, value, now)
+            self.attempts.read(offset, timestamp, value, now)
         return marks
 
-    def _attempted_or_owned(
-        self, offset: int, timestamp: int, value: StateValue, now: Instant
-    ) -> None:
+    def _attempted_or_owned(self, offset: int, value: StateValue, now: Instant) -> None:
         kind, member = value.kind, value.member
         if kind is Kind.ATTEMPTED:
             # Nobody announces before the requests of those before have surely ended.
@@ -492,10 +483,6 @@ class StateLog:
             self._unclosed.add(member)
             if member != self._member:
                 self._floor.foreign(offset)
-                times = (ms for ms in (value.time_ms, timestamp) if ms > 0)
-                since = min(times, default=now.wall_ms)
-                if offset >= self._heard:
-                    self.attempts.found(split(value.keys), member, since, now)
         elif kind is Kind.CLOSED:
             self._unclosed.discard(member)
         elif kind is Kind.GROWN:
@@ -507,19 +494,14 @@ class StateLog:
             self.phase, self.ready, self.wait_until = Phase.SUPERSEDED, False, math.inf
             self._epoch, self.superseded_at = None, now.mono
 
-    def _own_word(self, entry: _Entry) -> None:
-        """What we say of keys. A refusal denies our own attempts alone, which are not in there."""
-        value = entry.value
-        if entry.handle in self._saying_again:
-            self._saying_again.discard(entry.handle)
-            if not self._saying_again:
-                self._floor.said_again()
-        elif not self.attempts.since:
+    def _said_again(self, entry: _Entry) -> None:
+        """A record of ours has its turn; it may be the last that says old attempts once more."""
+        if entry.handle not in self._saying_again:
+            self.attempts.said(entry.offset, entry.value)
             return
-        elif value.kind is Kind.ACCEPTED:
-            self.attempts.forget(split(value.keys))
-        elif value.kind is Kind.ATTEMPTED:
-            self.attempts.announced(split(value.keys), value.time_ms)
+        self._saying_again.discard(entry.handle)
+        if not self._saying_again:
+            self._floor.said_again()
 
     def _store(self, marks: list[Marks], now: Instant) -> StoreMarks:
         busy = StoreMarks(next(self._handles), self.tp, marks, self._reached(now))

@@ -74,9 +74,9 @@ def _no_gap(advance: Original) -> Original:
 
 
 def _no_foreign_open(attempted_or_owned: Original) -> Original:
-    def broken(log: StateLog, offset: int, timestamp: int, value: Any, now: Any) -> None:
+    def broken(log: StateLog, offset: int, value: Any, now: Any) -> None:
         if value.kind is not Kind.OPEN:
-            attempted_or_owned(log, offset, timestamp, value, now)
+            attempted_or_owned(log, offset, value, now)
 
     return broken
 
