@@ -23,8 +23,8 @@ The modules in the order in which an event meets them:
       lookups       what the local stores are asked
       batch         events that share a request
       limits        a destination's gates, and the bounds in flight (token_bucket, learned_rate:
-                    requests a second; concurrency: at once; hold_gate: none for a while;
-                    retry_budget: when failures are too many)
+                    requests a second; noise: throttles that say nothing about it; concurrency: at
+                    once; hold_gate: none for a while; retry_budget: when failures are too many)
       queues        what waits for a destination
       deliver       attempts and retries (requests: what it says; guilty: splitting a refused batch;
                     expiry: events whose time is over)

@@ -327,7 +327,9 @@ class Delivery:
             pause = self._gate_pause(one, attempt.started.mono)
             if asked is not None:
                 pause = max(asked, _SHORTEST_HOLD)
-            one.gates.refused(state, reason, pause, now.mono, attempt.started.mono)
+            one.gates.refused(
+                state, reason, pause, now.mono, attempt.started.mono, own=one is queue
+            )
 
     def _rejected(
         self, queue: Queue, batch: Batch, attempt: Attempt, verdict: Verdict, now: Instant

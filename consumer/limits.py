@@ -119,12 +119,25 @@ class Gates:
         return opened
 
     def refused(
-        self, state: GateState, reason: str, pause: float, now: float, started: float
+        self,
+        state: GateState,
+        reason: str,
+        pause: float,
+        now: float,
+        started: float,
+        *,
+        own: bool = True,
     ) -> None:
-        """A request begun at `started` was refused for all of the destination."""
+        """A request begun at `started` was refused for all of the destination.
+
+        One that is not its `own`, but another's with the same token, shuts the gate and says
+        nothing about the rate: each learns from its own throttles, which come the more the more of
+        the app's limit it takes. Neither does a stray throttle take places away.
+        """
         self.hold.close(state, reason, pause, now, started)
-        if state is GateState.THROTTLED:
-            self.rate.throttled(now, started, pause)
+        if not own:
+            self.rate.paused(now, started)
+        elif state is GateState.THROTTLED and self.rate.throttled(now, started, pause):
             self.bucket.change(self.rate.current, now)
             self.concurrency.refused(now, started)
 

@@ -78,6 +78,23 @@ LIMITERS: dict[str, Callable[[float], Limiter]] = {
 }
 
 
+class Unlearning(Gates):
+    """Gates that learn nothing from a throttle: it only pauses. To compare with."""
+
+    def refused(
+        self,
+        state: GateState,
+        reason: str,
+        pause: float,
+        now: float,
+        started: float,
+        *,
+        own: bool = True,  # noqa: ARG002  nobody's counts here
+    ) -> None:
+        """As `Gates.refused`, but for what is learned."""
+        self.hold.close(state, reason, pause, now, started)
+
+
 class Heard(NamedTuple):
     """When an answer came, and whether it was a throttle."""
 
@@ -96,6 +113,8 @@ class Client:
         """Requests a second that there are to send."""
         self.slower = 1.0
         """Times as long as usual that answers take."""
+        self.noise = 0.0
+        """Share of the requests that are throttled whatever the limit is."""
         self.heard: list[Heard] = []
         self.now = 0.0
         self._rng = random.Random(seed)
@@ -119,8 +138,11 @@ class Client:
 
     def used(self, since: float, rate: float) -> float:
         """The share of what a limit allows that was accepted from some time on."""
-        accepted = sum(heard.at >= since and not heard.throttled for heard in self.heard)
-        return accepted / (rate * (self.now - since))
+        return self.accepted(since) / (rate * (self.now - since))
+
+    def accepted(self, since: float) -> int:
+        """How many were accepted from some time on."""
+        return sum(heard.at >= since and not heard.throttled for heard in self.heard)
 
     def throttled(self, since: float) -> float:
         """The share of throttles among the answers from some time on."""
@@ -140,6 +162,8 @@ class Client:
         self.gates.start(self.now)
         seconds = (0.12 + 0.11 * self._rng.random()) * self.slower
         taken = self.limiter.takes(self.now + 0.03)
+        if self.noise and self._rng.random() < self.noise:
+            taken = False
         heapq.heappush(self._air, (self.now + seconds, self.now, taken))
 
     def _hear(self, at: float, started: float, taken: bool) -> None:  # noqa: FBT001  as it was put there
