@@ -99,6 +99,7 @@ class LookUps:
         """What was accepted is a duplicate; the rest is to be sent."""
         wall_ns, wall_ms, window_ms = now.wall_ns, now.wall_ms, self._window_ms
         attempts = owner.state.attempts
+        attempts.expire(now)
         rewound_below = 0 if owner.beside is not None else owner.state.rewound_below
         for item, accepted_ms in zip(items, accepted_at, strict=True):
             item.deduplicated_ns = wall_ns

@@ -82,6 +82,10 @@ class Attempts:
         self.since[key] = since
         self._left.pop(key, None)
         self._left[key] = since
+        self.expire(now)
+
+    def expire(self, now: Instant) -> None:
+        """What we let go of longer ago than the window may count once more."""
         oldest = now.wall_ms - self._window_ms
         while (first := next(iter(self._left), None)) is not None and self._left[first] <= oldest:
             self.forget((first,))
@@ -100,9 +104,9 @@ class Attempts:
         """
         found: dict[int, list[bytes]] = {}
         oldest = now.wall_ms - 2 * self._window_ms
+        self.forget([key for key, since in self.since.items() if since <= oldest])
         for key, since in self.since.items():
-            if since > oldest:
-                found.setdefault(since, []).append(key)
+            found.setdefault(since, []).append(key)
         return found
 
     def forget(self, keys: Iterable[bytes]) -> None:

@@ -284,6 +284,20 @@ def test_a_later_record_of_a_key_that_was_given_up_is_given_up_too() -> None:
     assert len(world.requests) == sent
 
 
+def test_a_record_of_a_key_that_was_given_up_longer_than_the_window_ago_is_sent() -> None:
+    """As one of a key that was delivered so long ago: it counts anew."""
+    world = World(answer=lambda _request: TIMEOUT, retry=RetryPolicy(give_up_after=600.0))
+    world.take_over()
+    world.produce(event())
+    world.run(700.0)
+    world.answer = lambda _request: ok()
+    world.clock.advance(48 * HOUR)
+    world.produce(event())
+    world.run(60.0)
+    assert world.outcomes() == {0: "dead_lettered:retries_exhausted", 1: "delivered"}
+    assert world.repeats()[-1] == {}
+
+
 def test_an_acceptance_that_was_not_acknowledged_is_repeated_within_the_time_to_give_up() -> None:
     """The process died between the answer and the state record: TikTok's own window covers it."""
     before = silent()

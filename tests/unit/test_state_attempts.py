@@ -82,3 +82,24 @@ def test_what_was_left_is_kept_for_its_window_and_hardly_longer(
         oldest = now - WINDOW_MS
         assert attempts.since == {k: since for k, since in expected.items() if since > oldest}
         assert attempts.matter(at(now))
+
+
+def test_what_was_left_may_count_once_more_after_the_window() -> None:
+    """At the moment it is over, whatever else happens; what was found is not ours to end."""
+    attempts = Attempts(b"us", WINDOW_MS)
+    attempts.left(b"a", 10, at(20))
+    attempts.found([b"b"], b"one", 10, at(20))
+    attempts.expire(at(10 + WINDOW_MS - 1))
+    assert attempts.since == {b"a": 10, b"b": 10}
+    attempts.expire(at(10 + WINDOW_MS))
+    assert attempts.since == {b"b": 10}
+
+
+def test_what_is_said_again_is_grouped_by_time_and_not_older_than_two_windows() -> None:
+    """What is older is forgotten: no record of it can be still to come."""
+    attempts = Attempts(b"us", WINDOW_MS)
+    attempts.found([b"a", b"b"], b"one", 10, at(20))
+    attempts.found([b"c"], b"one", 11, at(20))
+    assert attempts.by_time(at(2 * WINDOW_MS)) == {10: [b"a", b"b"], 11: [b"c"]}
+    assert attempts.by_time(at(2 * WINDOW_MS + 10)) == {11: [b"c"]}
+    assert attempts.since == {b"c": 11}
