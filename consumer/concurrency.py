@@ -2,11 +2,11 @@
 
 Additive increase, multiplicative decrease: one more with each round of answers in which the limit
 was reached and the answers came as fast as usual; fewer after failures that shut the gate, and
-while answers take `TOLERANCE` times as long as usual. What is usual is learned: at once where answers
-become faster, in minutes where they become slower, so that a destination which has become slow for
-good gets its places back. Slowness alone never takes more than a part of the places away: it may
-have any cause but us. Where answers stay slow with so few left, it had: then they are the usual
-ones at once.
+while answers take `TOLERANCE` times as long as usual. What is usual is learned: at once where
+answers become faster, in minutes where they become slower, so that a destination which has become
+slow for good gets its places back. Slowness alone never takes more than a part of the places away:
+it may have any cause but us. Where answers stay slow with so few left, it had: then they are the
+usual ones at once.
 """
 
 from __future__ import annotations
