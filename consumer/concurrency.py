@@ -1,12 +1,12 @@
 """How many requests a destination has in the air at once: adapted to how it answers.
 
 Additive increase, multiplicative decrease: one more with each round of answers in which the limit
-was reached and the answers came as fast as usual; fewer after a throttle, after failures, and while
-answers take `TOLERANCE` times as long as usual. What is usual is learned: at once where answers
-become faster, in minutes where they become slower, so that a destination which has become slow for
-good gets its places back. Slowness alone never takes more than a part of the places away: it may
-have any cause but us. Where answers stay slow with so few left, it had: then they are the usual
-ones at once.
+was reached and the answers came as fast as usual; fewer after failures that shut the gate, and
+while answers take `TOLERANCE` times as long as usual. What is usual is learned: at once where
+answers become faster, in minutes where they become slower, so that a destination which has become
+slow for good gets its places back. Slowness alone never takes more than a part of the places away:
+it may have any cause but us. Where answers stay slow with so few left, it had: then they are the
+usual ones at once.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Concurrency:
         self._learn(mean, now)
 
     def refused(self, now: float, started: float) -> None:
-        """A request begun at `started` was throttled, or failed at a gate that closes by it.
+        """A request begun at `started` failed at a gate that closes by it.
 
         Those in the air with it count once. Times are seconds by a clock that never goes back.
         """

@@ -141,7 +141,9 @@ class LearnedRate:
         them together may be more than noise explains.
         """
         if started <= self._cut_at:
-            if self._is_believed or not self._noise.struck(self._cut_rate, dip=False):
+            if self._is_believed or not self._noise.struck(
+                self._cut_rate, dip=False, new=self.learned is None
+            ):
                 return False
         elif self._is_shut:
             # A probe: the limit is still used up, or it is a stray one. That says nothing new.
@@ -149,7 +151,9 @@ class LearnedRate:
             self._cut_at = now
             return False
         else:
-            believed = self._noise.struck(self.current, dip=self._is_dip(self.current))
+            believed = self._noise.struck(
+                self.current, dip=self._is_dip(self.current), new=self.learned is None
+            )
             self._shut(now)
             if not believed:
                 return False
@@ -175,7 +179,7 @@ class LearnedRate:
     def _note_passed(self, now: float, started: float) -> None:
         noise, was_known = self._noise, self._noise.known
         rate = self._cut_rate if started <= self._cut_at else self.current
-        noise.passed(now, rate, dip=self._is_dip(rate))
+        noise.passed(now, rate, dip=self._is_dip(rate), new=self.learned is None)
         if noise.known and not was_known and self.learned is not None:
             self._searching = True
             self.learned = max(self.learned, min(self._found_at, self.ceiling))

@@ -132,14 +132,14 @@ class Gates:
 
         One that is not its `own`, but another's with the same token, shuts the gate and says
         nothing about the rate: each learns from its own throttles, which come the more the more of
-        the app's limit it takes. Neither does a stray throttle take places away.
+        the app's limit it takes. A throttle takes no places away: the rate keeps what is in the air
+        within bounds, and places lost to stray ones would be few where some answers hang.
         """
         self.hold.close(state, reason, pause, now, started)
         if not own:
             self.rate.paused(now, started)
         elif state is GateState.THROTTLED and self.rate.throttled(now, started, pause):
             self.bucket.change(self.rate.current, now)
-            self.concurrency.refused(now, started)
 
     def failed(
         self, reason: str, pause: float, now: float, started: float, *, slow: bool, asked: bool

@@ -6,6 +6,8 @@ would drive a rate down to nothing, because it comes at the lower rate again. So
 - What TikTok has taken proves a limit of at least that: so many requests within so many seconds,
   pauses included, with `SAVED` more for what a server may have saved up. A throttle at a rate below
   what is *proved* is no sign of that rate: it is a stray one, and counted as noise.
+- While no limit was ever met, one alone is not believed either: more than `MOST` are owed soon
+  where a limit lies far below, because many of the requests in the air are throttled.
 - While no noise is known, any other throttle is believed at once.
 - Once noise is known, throttles are only believed that it does not explain. Each is a debt, of
   which each accepted request pays off a part: `TIMES` the share that is noise, at most `DENSE`.
@@ -30,6 +32,10 @@ TIMES = 2.0
 
 DENSE = 0.15
 """Share of throttles that is no noise, wherever it comes."""
+
+SPARSE = 0.08
+"""Share of throttles that may be noise while no limit was ever met: `new`. One that lies far below
+the rate shows at once by many, of the requests that are in the air."""
 
 ENOUGH, TOO_FEW = 0.9, 0.3
 """From so many stray throttles on, as far as not forgotten, noise is known; until so few are left.
@@ -70,7 +76,7 @@ class Noise:
         """The rate that TikTok has shown to take."""
         return max(self._proved, self._best)
 
-    def passed(self, now: float, rate: float, *, dip: bool) -> None:
+    def passed(self, now: float, rate: float, *, dip: bool, new: bool = False) -> None:
         """At `now` (seconds) it is known that a request was taken which went at this rate.
 
         `dip`: far below a rate that was too high.
@@ -83,14 +89,14 @@ class Noise:
         self._count *= kept
         self._open_trials += below
         if self._owed:
-            self._pay(below=below)
+            self._pay(below=below, new=new)
         if not self._owed:
             self._trials += self._open_trials
             self._count += self._open_count
             self._open_trials = self._open_count = 0
         self.known = self._count > (TOO_FEW if self.known else ENOUGH)
 
-    def struck(self, rate: float, *, dip: bool) -> bool:
+    def struck(self, rate: float, *, dip: bool, new: bool = False) -> bool:
         """A request that went at this rate was throttled; whether that is because of the rate."""
         self._owed += 1.0
         below = self._is_below(rate, dip=dip)
@@ -100,7 +106,7 @@ class Noise:
             self._open_trials = self._open_count = 0
             self.doubt()
             return True
-        return not self.known and not below
+        return not self.known and not below and not new
 
     def doubt(self) -> None:
         """The limit, or our part of it, is another one: nothing is proved."""
@@ -110,8 +116,8 @@ class Noise:
     def _is_below(self, rate: float, *, dip: bool) -> bool:
         return rate < self.proved or (dip and self.known)
 
-    def _pay(self, *, below: bool) -> None:
-        share = DENSE
+    def _pay(self, *, below: bool, new: bool) -> None:
+        share = SPARSE if new and not self.known else DENSE
         if self.known and not below:
             explained = (self._count + 1.0) / max(self._trials, _FEWEST_TRIALS)
             share = min(DENSE, TIMES * explained)
