@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ class Attempts:
     def __init__(self, window_ms: int) -> None:
         self._window_ms = window_ms
         self._by: dict[bytes, bytes] = {}  # who attempted a key last: nobody else denies it
-        self._left: deque[tuple[int, bytes]] = deque()
+        self._left: dict[bytes, int] = {}  # what we let go of, as it was told: about by age
         self._latest = 0
         self.since: dict[bytes, int] = {}
         """When each key was first attempted, in milliseconds. To be read only."""
@@ -44,18 +43,37 @@ class Attempts:
         """We let go of an event without an outcome; a record with its key counts from there."""
         self._latest = max(self._latest, since)
         self.since[key] = since
-        self._left.append((since, key))
+        self._left.pop(key, None)
+        self._left[key] = since
         oldest = now.wall_ms - self._window_ms
-        while self._left and self._left[0][0] <= oldest:
-            since, key = self._left.popleft()
-            if self.since.get(key) == since:
-                self.forget((key,))
+        while (first := next(iter(self._left), None)) is not None and self._left[first] <= oldest:
+            self.forget((first,))
+
+    def announced(self, keys: Iterable[bytes], since: int) -> None:
+        """We announced keys anew, as attempted since then; 0: as never attempted.
+
+        What was found after that had been decided is news that the announcement has not.
+        """
+        self.forget([key for key in keys if 0 < since <= self.since.get(key, -1)])
+
+    def by_time(self, now: Instant) -> dict[int, list[bytes]]:
+        """The keys by when they were first attempted; without those that count no more.
+
+        They count for twice the window: their records may have stood still for days.
+        """
+        found: dict[int, list[bytes]] = {}
+        oldest = now.wall_ms - 2 * self._window_ms
+        for key, since in self.since.items():
+            if since > oldest:
+                found.setdefault(since, []).append(key)
+        return found
 
     def forget(self, keys: Iterable[bytes]) -> None:
         """The state topic has a later word of these keys."""
         for key in keys:
             self.since.pop(key, None)
             self._by.pop(key, None)
+            self._left.pop(key, None)
 
     def denied(self, keys: Iterable[bytes], member: bytes) -> None:
         """This member said that TikTok does not have these keys: true of its own attempts."""

@@ -4,6 +4,8 @@ The store keeps what was accepted, not what was only attempted. So the log is re
 first announcement of which an event may still be without an outcome: our own ones, those of owners
 before, whose events are read again from the source or the retry topic, and those of events that
 ended without an outcome (given up, say), as long as another record with the key would count twice.
+Those of the last two kinds would keep the floor down for days: now and then they are announced once
+more, at the end of the log, and the floor rises to there.
 """
 
 from __future__ import annotations
@@ -33,13 +35,16 @@ class Floor:
     def __init__(self) -> None:
         self._earlier: int | None = None  # here or later are attempts that nobody here is about
         self._announced: deque[_Announced] = deque()
+        self._rises_to: int | None = None  # when they are all announced once more; None: it stays
 
     def begin(self, offset: int | None) -> None:
         """The log is read from here; None: from its start, wherever that is."""
         self._earlier = offset
+        self._rises_to = None
 
     def foreign(self, offset: int) -> None:
         """Somebody else announced at this offset."""
+        self._rises_to = None
         if self._earlier is None:
             self._earlier = offset
 
@@ -51,8 +56,28 @@ class Floor:
 
     def left(self) -> None:
         """An event of ours is about to end without an outcome."""
-        if self._earlier is None and self._announced:
-            self._earlier = self._announced[0].offset
+        self._rises_to = None
+        if self._announced:
+            first = self._announced[0].offset
+            self._earlier = first if self._earlier is None else min(first, self._earlier)
+
+    def behind(self, position: int) -> int:
+        """How many offsets are read again for attempts that nobody here is about."""
+        return 0 if self._earlier is None else position - self._earlier
+
+    def say_again(self, position: int) -> None:
+        """These attempts are about to be announced once more, at this offset or later."""
+        self._rises_to = position
+
+    def said_in_part(self) -> None:
+        """Not all of them could be announced."""
+        self._rises_to = None
+
+    def said_again(self) -> None:
+        """What was to be announced once more is. It was all there is, if nothing came since."""
+        if self._rises_to is not None and self._earlier is not None:
+            self._earlier = max(self._rises_to, self._earlier)
+        self._rises_to = None
 
     def below(self, position: int, *, may_rise: bool) -> int:
         """The floor of a store that has reached this position.

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from consumer.offsets import Partition
 
 _EVERYTHING = 2**63 - 1
+
 _FACTS = frozenset({Kind.ACCEPTED, Kind.CLOSED})
 
 
@@ -93,6 +94,7 @@ class StateLog:
         self._handles = handles
         self._next: int | None = None  # what of the log comes next; None: its start
         self._claimed = 0  # how far the log reached by what the store says
+        self._heard = 0  # up to where `attempts` has what the log says: also when it is read again
         self._first = 0
         self._target = 0
         self._unclosed: set[bytes] = set()
@@ -104,6 +106,7 @@ class StateLog:
         self._others: deque[TopicPartition] = deque()
         self._other_next: int | None = None
         self._floor = Floor()
+        self._saying_again: set[int] = set()  # handles of what says old attempts once more
         self._lasts: dict[int, dict[Partition, int]] = {}
         self._sent: dict[int, StateValue] = {}
         self._entries: list[_Entry] = []
@@ -242,20 +245,25 @@ class StateLog:
             self._target = offset
             if offset < max(self._next or 0, self._claimed):
                 # The log ends before what was read of it: it lost records, or is another one.
+                self._heard = 0
                 self._read_from(None)
         insort(self._entries, _Entry(offset, handle, value), key=attrgetter("offset"))
         return self._advance(now)
 
     def drop(self, handle: int) -> bool:
-        """Forgets a `refused` record that was not appended; false for any other kind.
+        """Forgets a record that was not appended, if others say enough; false if it is needed.
 
-        Appended later it might follow another attempt of the same keys, and deny that one. Without
-        it an attempt counts that came to nothing, which is harmless.
+        A `refused` one might follow another attempt of the same keys, and deny that one. Without
+        it an attempt counts that came to nothing, which is harmless. One that says attempts again
+        might follow their outcome.
         """
         value = self._sent.get(handle)
-        if value is None or value.kind is not Kind.REFUSED:
+        if value is None or (value.kind is not Kind.REFUSED and handle not in self._saying_again):
             return False
         del self._sent[handle]
+        if handle in self._saying_again:
+            self._saying_again.discard(handle)
+            self._floor.said_in_part()
         return True
 
     def read(self, handle: int, chunk: StateChunk, now: Instant) -> list[Action]:
@@ -274,6 +282,7 @@ class StateLog:
             return self._lost(chunk.log_end) + self.begin()
         marks = self._apply(chunk, now)
         self._next = max(read, chunk.next_offset)
+        self._heard = max(self._heard, self._next)
         if marks:
             return [self._store(marks, now)]
         return self._advance(now)
@@ -348,7 +357,29 @@ class StateLog:
             self._complete(run, now)
             if self._others:
                 return self._advance(now)
-        return []
+        return self._say_again(now)
+
+    def _say_again(self, now: Instant) -> list[Action]:
+        """What ended without an outcome long ago is announced once more, for the floor to rise.
+
+        Else every restart would read again all that was written since, for days.
+        """
+        since = self.attempts.since
+        if not since or self._saying_again or not self.ready or self._next is None:
+            return []
+        if self._floor.behind(self._next) < self._rules.say_again_after + len(since):
+            return []
+        actions: list[Action] = []
+        for time_ms, keys in self.attempts.by_time(now).items():
+            for at in range(0, len(keys), MOST_KEYS):
+                together = b"".join(keys[at : at + MOST_KEYS])
+                produce = self.append(Kind.ATTEMPTED, self.settled_through, time_ms, together)
+                self._saying_again.add(produce.handle)
+                actions.append(produce)
+        self._floor.say_again(self._next)
+        if not actions:
+            self._floor.said_again()
+        return actions
 
     def _take_run(self, now: Instant) -> tuple[list[_Entry], list[Marks]]:
         """The next own records without a gap, and what is to be marked for them."""
@@ -362,6 +393,7 @@ class StateLog:
             del self._entries[0]
             run.append(entry)
             self._next = max(self._next, entry.offset + 1)
+            self._heard = max(self._heard, self._next)
             kind, keys = entry.value.kind, entry.value.keys
             if kind is Kind.ACCEPTED and keys:
                 marks.append(Marks(entry.value.time_ms or now.wall_ms, keys))
@@ -369,7 +401,7 @@ class StateLog:
             elif kind is Kind.ATTEMPTED:
                 self._unclosed.add(self._member)
                 self._floor.announced(entry.offset, self._lasts.pop(entry.handle, {}))
-            self._heard(entry.value)
+            self._own_word(entry)
             self.settled_through = max(self.settled_through, entry.value.settled_through)
         return run, marks
 
@@ -441,9 +473,11 @@ class StateLog:
                     marks.append(Marks(accepted_ms, value.keys))
                     if self.ready and value.member != self._member:
                         self.ready, self.learned = False, True
-                self._heard(value)
+                if offset >= self._heard and self.attempts.since:
+                    self.attempts.forget(split(value.keys))
             elif value.kind is Kind.REFUSED:
-                self.attempts.denied(split(value.keys), value.member)
+                if offset >= self._heard:
+                    self.attempts.denied(split(value.keys), value.member)
             else:
                 self._attempted_or_owned(offset, timestamp, value, now)
         return marks
@@ -460,7 +494,8 @@ class StateLog:
                 self._floor.foreign(offset)
                 times = (ms for ms in (value.time_ms, timestamp) if ms > 0)
                 since = min(times, default=now.wall_ms)
-                self.attempts.found(split(value.keys), member, since, now)
+                if offset >= self._heard:
+                    self.attempts.found(split(value.keys), member, since, now)
         elif kind is Kind.CLOSED:
             self._unclosed.discard(member)
         elif kind is Kind.GROWN:
@@ -472,10 +507,19 @@ class StateLog:
             self.phase, self.ready, self.wait_until = Phase.SUPERSEDED, False, math.inf
             self._epoch, self.superseded_at = None, now.mono
 
-    def _heard(self, value: StateValue) -> None:
-        """A later word of keys than their attempts so far."""
-        if self.attempts.since:
+    def _own_word(self, entry: _Entry) -> None:
+        """What we say of keys. A refusal denies our own attempts alone, which are not in there."""
+        value = entry.value
+        if entry.handle in self._saying_again:
+            self._saying_again.discard(entry.handle)
+            if not self._saying_again:
+                self._floor.said_again()
+        elif not self.attempts.since:
+            return
+        elif value.kind is Kind.ACCEPTED:
             self.attempts.forget(split(value.keys))
+        elif value.kind is Kind.ATTEMPTED:
+            self.attempts.announced(split(value.keys), value.time_ms)
 
     def _store(self, marks: list[Marks], now: Instant) -> StoreMarks:
         busy = StoreMarks(next(self._handles), self.tp, marks, self._reached(now))

@@ -49,6 +49,26 @@ def test_a_later_word_ends_an_attempt() -> None:
     assert not attempts.matter(at(10))
 
 
+def test_an_announcement_ends_what_it_says_and_nothing_found_after_it_was_made() -> None:
+    """One that says of no attempt knew of none."""
+    attempts = Attempts(WINDOW_MS)
+    attempts.found([b"a", b"b", b"c"], b"one", 5, at(10))
+    attempts.announced([b"a", b"unknown"], 5)
+    attempts.announced([b"b"], 0)
+    attempts.announced([b"c"], 6)
+    assert attempts.since == {b"b": 5, b"c": 5}
+
+
+def test_what_is_left_again_and_again_takes_no_more_place() -> None:
+    """An event may go to the tail of the retry topic every minute of a day."""
+    attempts = Attempts(WINDOW_MS)
+    for now in range(100):
+        attempts.left(b"a", 5, at(now))
+    assert len(attempts._left) == 1
+    attempts.forget([b"a"])
+    assert not attempts._left
+
+
 @given(st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.integers(0, 300)), min_size=1))
 def test_what_was_left_is_kept_for_its_window_and_hardly_longer(
     steps: list[tuple[bytes, int]],

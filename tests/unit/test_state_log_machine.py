@@ -86,7 +86,6 @@ class Tenant:
     def read(self) -> None:
         """The next record of the source."""
         partition = self.owner.partition
-        partition.high = EVENTS
         if partition.position < EVENTS:
             self.waiting.append(self.owner.item(str(partition.position)))
 
