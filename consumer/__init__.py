@@ -33,7 +33,8 @@ The modules in the order in which an event meets them:
       settle        from a verdict to the one outcome of a record
       memory        what was tried and accepted, of all partitions
       state_log     of one partition: taking over, adding, handing over (state_records: its
-                    bytes; state_phases: where it stands; state_floor: what is read again)
+                    bytes; state_phases: where it stands; state_attempts: what TikTok may
+                    have; state_floor: what is read again)
       parking       what waits for a shut destination, and when it is read again (park_choice: which
                     events; slowness: of which destinations besides; retry_partition: what is in it;
                     retry_headers: what goes with it)

@@ -47,7 +47,7 @@ from consumer.messages import (
     Settled,
 )
 from consumer.offsets import Partition
-from consumer.settle import STORE_FAILED, Settlement
+from consumer.settle import STORE_FAILED, Settlement, maybe_taken_ms
 from consumer.state_phases import HOLDS, Phase
 
 if TYPE_CHECKING:
@@ -409,8 +409,7 @@ class Engine:
     def _refuse(self, refused: Iterable[tuple[Item, Refused]], now: Instant) -> None:
         for item, why in refused:
             if item.first_unknown_ms is not None and item.key:
-                # Another record with the key counts from the same attempt.
-                item.owner.state.attempts[item.key] = item.first_unknown_ms
+                item.owner.state.left(item.key, item.first_unknown_ms, now)
             self._actions += self._settlement.refuse(item, why, now)
 
     def _park(self, now: Instant) -> None:
@@ -429,10 +428,20 @@ class Engine:
             parked, parking.parked = parking.parked, []
             for item in parked:
                 item.owner.settle(item.record.offset)
-            unsent = [item for item in parked if item.announced and item.first_unknown_ms is None]
-            self._memory.refused(unsent, now)
+            self._memory.refused([item for item in parked if self._is_untried(item)], now)
             self.in_flight.remove(len(parked), sum(len(i.record.value or b"") for i in parked))
             self._actions.append(Parked(parked))
+
+    def _is_untried(self, item: Item) -> bool:
+        """Whether TikTok cannot have a parked event, although it was announced.
+
+        Its key has been free meanwhile: another record with it may be on its way, or have ended
+        without an outcome.
+        """
+        if not item.announced or item.first_unknown_ms is not None:
+            return False
+        first = self._settlement.in_flight.first(item.key)
+        return first is None and item.key not in item.owner.state.attempts.since
 
     # Offsets
 
@@ -555,6 +564,8 @@ class Engine:
         """Lets partitions go, and tells the next owner where nothing of them is in the air."""
         partitions = [partition for partition in ended.partitions if partition.active]
         offsets = {p.tp: p.to_commit() if p.may_commit else None for p in partitions}
+        items = [item for one in partitions for item in one.pending.values()]
+        self._memory.refused([item for item in items if self._is_unsent(item)], now)
         in_air = {owner.source for owner in self.delivery.owners_in_air()}
         closed = (
             self._memory.close(partition.state, partition.watermark)
@@ -565,6 +576,11 @@ class Engine:
         self._let_go(partitions, now)
         released = Released(offsets, ended.handle)
         self._closings.begin(handles, released, deadline=ended.deadline, now=now.mono)
+
+    def _is_unsent(self, item: Item) -> bool:
+        """Whether TikTok cannot have an event that waits to be sent, although it was announced."""
+        waits = item.announced and self._settlement.in_flight.first(item.key) is item
+        return waits and maybe_taken_ms(item) is None
 
     def _stuck(self, deadline: float, now: float) -> Iterable[Item]:
         """The items that cannot settle before a deadline, whatever happens until then."""
@@ -583,6 +599,8 @@ class Engine:
         if not partitions:
             return
         for partition in partitions:
+            if partition.source not in partitions:
+                _leave_tried(partition, now)
             partition.active = False
             self._paused.discard(partition)
             partition.waiting = []
@@ -606,6 +624,14 @@ class Engine:
             )
             # What is accepted of it late must not say that all it had read was settled.
             partition.position, partition.pending = partition.watermark, {}
+
+
+def _leave_tried(retry: Partition, now: Instant) -> None:
+    """A retry topic was made again: TikTok may have what was attempted of the one before."""
+    for item in retry.pending.values():
+        since = maybe_taken_ms(item)
+        if since is not None and item.key:
+            retry.state.left(item.key, since, now)
 
 
 def _hold(state: StateLog, reason: str, handle: int) -> None:

@@ -103,13 +103,14 @@ class LookUps:
         for item, accepted_ms in zip(items, accepted_at, strict=True):
             item.deduplicated_ns = wall_ns
             if within_window(accepted_ms, wall_ms, window_ms):
-                attempts.pop(item.key, None)
+                if attempts.since:
+                    attempts.forget((item.key,))
                 self._settlement.duplicate(item, now)
                 continue
             if item.record.offset < rewound_below and self._is_rewound(item, wall_ms):
                 self._settlement.suppress(item, Reason.REWOUND, now)
                 continue
-            since = attempts.pop(item.key, None) if attempts else None
+            since = attempts.since.get(item.key)
             if since is not None and not (item.replay_count and since <= wall_ms - window_ms):
                 # It was sent before, and its outcome was not kept. Whoever replays it after the
                 # window has decided that it may count.

@@ -145,9 +145,8 @@ class Memory:
 
     def refused(self, items: Sequence[Item], now: Instant) -> None:
         """TikTok does not have these: all their attempts were refused for certain."""
-        for log, together in _by_state(items).items():
-            if log.phase is Phase.CLOSED:
-                continue
+        # What is no longer ours may have been sent by somebody else by now.
+        for log, together in _by_state(item for item in items if item.owner.active).items():
             keys = b"".join([item.key for item in together])
             through = together[0].owner.source.watermark
             self._follow(log, [log.append(Kind.REFUSED, through, now.wall_ms, keys)])

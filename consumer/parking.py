@@ -160,8 +160,6 @@ class Parking:
             self.returned.append(item)
             return None
         self.parked.append(item)
-        if item.first_unknown_ms is not None and answer.offset is not None:
-            item.owner.state.parked(item, retry.partition, answer.offset)
         if item.mapped is not None:
             self.counts[item.mapped.destination] += 1
             if answer.offset is not None:
@@ -310,8 +308,7 @@ class Parking:
         produce = retry_record(item, next(self._handles), retry.partition.tp.topic, now)
         self._unacknowledged[produce.handle] = item, retry, produce
         if item.first_unknown_ms is not None:
-            # Its key is free from now on: another record with it counts from the same attempt.
-            owner.state.attempts[item.key] = item.first_unknown_ms
+            owner.state.left(item.key, item.first_unknown_ms, now)  # its key is free from now on
         return produce
 
 

@@ -182,7 +182,7 @@ class Settlement:
                 first = self.in_flight.first(item.key)
                 if first is item:
                     waiters = [w for w in self.in_flight.leave(item) if w.owner.active]
-                    orphans += self._promote(waiters, _maybe_taken_ms(item))
+                    orphans += self._promote(waiters, maybe_taken_ms(item))
                 elif first is not None and first.waiters and item in first.waiters:
                     first.waiters.remove(item)
         return orphans
@@ -206,12 +206,13 @@ class Settlement:
         for waiter in waiters:
             if self.in_flight.enter(waiter) is None:
                 # TikTok may have taken the key already: the successor gives up in time, too.
-                waiter.first_unknown_ms = first_unknown_ms
+                known = (first_unknown_ms, waiter.first_unknown_ms)
+                waiter.first_unknown_ms = min((ms for ms in known if ms is not None), default=None)
                 promoted.append(waiter)
         return promoted
 
 
-def _maybe_taken_ms(item: Item) -> int | None:
+def maybe_taken_ms(item: Item) -> int | None:
     """Since when TikTok may have an item that is given up before its outcome; None: never sent.
 
     Its last attempt may be in the air still, or accepted and not marked.

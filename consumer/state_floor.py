@@ -1,8 +1,11 @@
 """From where a restart has to read the state topic again, although the store has what was accepted.
 
 The store keeps what was accepted, not what was only attempted. So the log is read again from the
-first announcement of which an event may still be without an outcome: our own ones, and those of
-owners before, whose events are read again from the source or the retry topic.
+first announcement of which an event may still be without an outcome: our own ones, those of owners
+before, whose events are read again from the source or the retry topic, and those of events that
+ended without an outcome (given up, say), as long as another record with the key would count twice.
+Those of the last two kinds would keep the floor down for days: now and then they are announced once
+more, at the end of the log, and the floor rises to there.
 """
 
 from __future__ import annotations
@@ -13,9 +16,8 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from consumer.event import Item
     from consumer.offsets import Partition
 
 
@@ -28,33 +30,23 @@ class _Announced(NamedTuple):
 
 
 class Floor:
-    """The lowest offset of a state partition that a restart needs.
+    """The lowest offset of a state partition that a restart needs."""
 
-    `owners` is the live list of the partitions whose events are remembered there: the source's
-    and the retry topic's.
-    """
-
-    def __init__(self, owners: Sequence[Partition]) -> None:
-        self._owners = owners
-        self._earlier: int | None = None  # of an earlier owner, until its attempts are over
-        self._inherited = False  # whether an earlier owner left attempts without an outcome
-        self._ends: list[tuple[Partition, int]] = []
-        self._parked: dict[Partition, int] = {}  # up to where events with such attempts stand
+    def __init__(self) -> None:
+        self._earlier: int | None = None  # here or later are attempts that nobody here is about
         self._announced: deque[_Announced] = deque()
+        self._rises_to: int | None = None  # when they are all announced once more; None: it stays
 
     def begin(self, offset: int | None) -> None:
         """The log is read from here; None: from its start, wherever that is."""
         self._earlier = offset
+        self._rises_to = None
 
     def foreign(self, offset: int) -> None:
         """Somebody else announced at this offset."""
+        self._rises_to = None
         if self._earlier is None:
             self._earlier = offset
-        self._ends.clear()
-
-    def inherit(self) -> None:
-        """An earlier owner left attempts without an outcome: their events will be read again."""
-        self._inherited = True
 
     def announced(self, offset: int, lasts: Mapping[Partition, int]) -> None:
         """We announced at this offset events up to these of their partitions."""
@@ -62,26 +54,39 @@ class Floor:
         for owner, last in lasts.items():
             insort(self._announced, _Announced(offset, owner, last), key=attrgetter("offset"))
 
-    def parked(self, item: Item, retry: Partition, offset: int) -> None:
-        """An event that TikTok may have stands in the retry topic: the floor waits for it there."""
-        if self._earlier is not None:
-            self._parked[retry] = max(offset, self._parked.get(retry, offset))
-        for at, (begun, owner, last) in enumerate(self._announced):
-            if owner is item.owner and last >= item.record.offset:
-                there = _Announced(begun, retry, offset)
-                if at + 1 < len(self._announced) and self._announced[at + 1][:2] == there[:2]:
-                    last = max(offset, self._announced[at + 1].last)  # noqa: PLW2901  they share it
-                    self._announced[at + 1] = there._replace(last=last)
-                else:
-                    self._announced.insert(at + 1, there)
-                break
+    def left(self) -> None:
+        """An event of ours is about to end without an outcome."""
+        self._rises_to = None
+        if self._announced:
+            first = self._announced[0].offset
+            self._earlier = first if self._earlier is None else min(first, self._earlier)
 
-    def below(self, position: int, *, ready: bool) -> int:
-        """The floor of a store that has reached this position; `ready`: its owner works."""
+    def behind(self, position: int) -> int:
+        """How many offsets are read again for attempts that nobody here is about."""
+        return 0 if self._earlier is None else position - self._earlier
+
+    def say_again(self, position: int) -> None:
+        """These attempts are about to be announced once more, at this offset or later."""
+        self._rises_to = position
+
+    def said_in_part(self) -> None:
+        """Not all of them could be announced."""
+        self._rises_to = None
+
+    def said_again(self) -> None:
+        """What was to be announced once more is. It was all there is, if nothing came since."""
+        if self._rises_to is not None and self._earlier is not None:
+            self._earlier = max(self._rises_to, self._earlier)
+        self._rises_to = None
+
+    def below(self, position: int, *, may_rise: bool) -> int:
+        """The floor of a store that has reached this position.
+
+        `may_rise`: its owner works, and no attempts matter but those of events that it is about.
+        """
         self._drop_settled()
-        if ready and self._earlier is not None and self._has_caught_up():
+        if may_rise:
             self._earlier = None
-            self._parked.clear()
         floor = position if self._earlier is None else min(position, self._earlier)
         return min(floor, self._announced[0].offset) if self._announced else floor
 
@@ -96,17 +101,3 @@ class Floor:
             if owner.active and owner.watermark <= last:
                 break
             self._announced.popleft()
-
-    def _has_caught_up(self) -> bool:
-        """Whether all that an earlier owner may have attempted has been read again and settled."""
-        if any(retry.active and retry.watermark <= at for retry, at in self._parked.items()):
-            return False
-        if not self._inherited:
-            return True
-        if not self._ends:
-            # A partition of a retry topic that was made again has a successor.
-            owners = [owner for owner in self._owners if owner.active]
-            if any(owner.high is None for owner in owners):
-                return False
-            self._ends = [(owner, owner.high or 0) for owner in owners]
-        return all(owner.watermark >= end for owner, end in self._ends if owner.active)

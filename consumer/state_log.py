@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from consumer.event import TopicPartition
 from consumer.messages import Marks, OpenStore, Produce, Reached, ReadState, StoreMarks
+from consumer.state_attempts import Attempts
 from consumer.state_floor import Floor
 from consumer.state_phases import Phase, StateRules
 from consumer.state_records import MOST_KEYS, UNBOUND, Kind, StateValue, decode, encode, split
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from consumer.offsets import Partition
 
 _EVERYTHING = 2**63 - 1
+
 _FACTS = frozenset({Kind.ACCEPTED, Kind.CLOSED})
 
 
@@ -49,12 +51,11 @@ class StateLog:
     """The memory of one assignment of a partition.
 
     Inputs return the actions that follow. `done` has the handles of own records that have taken
-    effect, until the engine takes them. `attempts` says since when TikTok may have a key of which
-    an earlier owner left no outcome (milliseconds). `owners` are the partitions whose events are
-    remembered here: the source's and the retry topic's. `learned` is set when somebody else turns
-    out to have had keys accepted: what waits to be sent has to be looked up again, once the store
-    has them; until then it is not `ready`. Below `rewound_below` every source record
-    had its outcome, or was parked, before this assignment began.
+    effect, until the engine takes them. `attempts` has what TikTok may have. `owners` are the
+    partitions whose events are remembered here: the source's and the retry topic's. `learned` is
+    set when somebody else turns out to have had keys accepted: what waits to be sent has to be
+    looked up again, once the store has them; until then it is not `ready`. Below `rewound_below`
+    every source record had its outcome, or was parked, before this assignment began.
 
     Args:
         tp: The source partition.
@@ -78,7 +79,7 @@ class StateLog:
         self.state_tp = TopicPartition(topic, tp.partition)
         self.phase = Phase.LOADING
         self.ready = False
-        self.attempts: dict[bytes, int] = {}
+        self.attempts = Attempts(rules.window_ms)
         self.settled_through = 0
         self.rewound_below = 0
         self.wait_until = math.inf
@@ -93,6 +94,7 @@ class StateLog:
         self._handles = handles
         self._next: int | None = None  # what of the log comes next; None: its start
         self._claimed = 0  # how far the log reached by what the store says
+        self._heard = 0  # up to where `attempts` has what the log says: also when it is read again
         self._first = 0
         self._target = 0
         self._unclosed: set[bytes] = set()
@@ -103,8 +105,8 @@ class StateLog:
         self._grown: tuple[int, int] | None = None  # where it says so, and how many partitions
         self._others: deque[TopicPartition] = deque()
         self._other_next: int | None = None
-        self._floor = Floor(self.owners)
-        self._attempters: dict[bytes, bytes] = {}  # who attempted a key last: nobody else denies it
+        self._floor = Floor()
+        self._saying_again: set[int] = set()  # handles of what says old attempts once more
         self._lasts: dict[int, dict[Partition, int]] = {}
         self._sent: dict[int, StateValue] = {}
         self._entries: list[_Entry] = []
@@ -243,20 +245,25 @@ class StateLog:
             self._target = offset
             if offset < max(self._next or 0, self._claimed):
                 # The log ends before what was read of it: it lost records, or is another one.
+                self._heard = 0
                 self._read_from(None)
         insort(self._entries, _Entry(offset, handle, value), key=attrgetter("offset"))
         return self._advance(now)
 
     def drop(self, handle: int) -> bool:
-        """Forgets a `refused` record that was not appended; false for any other kind.
+        """Forgets a record that was not appended, if others say enough; false if it is needed.
 
-        Appended later it might follow another attempt of the same keys, and deny that one. Without
-        it an attempt counts that came to nothing, which is harmless.
+        A `refused` one might follow another attempt of the same keys, and deny that one. Without
+        it an attempt counts that came to nothing, which is harmless. One that says attempts again
+        might follow their outcome.
         """
         value = self._sent.get(handle)
-        if value is None or value.kind is not Kind.REFUSED:
+        if value is None or (value.kind is not Kind.REFUSED and handle not in self._saying_again):
             return False
         del self._sent[handle]
+        if handle in self._saying_again:
+            self._saying_again.discard(handle)
+            self._floor.said_in_part()
         return True
 
     def read(self, handle: int, chunk: StateChunk, now: Instant) -> list[Action]:
@@ -275,8 +282,9 @@ class StateLog:
             return self._lost(chunk.log_end) + self.begin()
         marks = self._apply(chunk, now)
         self._next = max(read, chunk.next_offset)
+        self._heard = max(self._heard, self._next)
         if marks:
-            return [self._store(marks)]
+            return [self._store(marks, now)]
         return self._advance(now)
 
     def marked(self, handle: int, now: Instant) -> list[Action]:
@@ -345,11 +353,33 @@ class StateLog:
             run, marks = self._take_run(now)
             if marks:
                 self._run = run
-                return [self._store(marks)]
+                return [self._store(marks, now)]
             self._complete(run, now)
             if self._others:
                 return self._advance(now)
-        return []
+        return self._say_again(now)
+
+    def _say_again(self, now: Instant) -> list[Action]:
+        """What ended without an outcome long ago is announced once more, for the floor to rise.
+
+        Else every restart would read again all that was written since, for days.
+        """
+        since = self.attempts.since
+        if not since or self._saying_again or not self.ready or self._next is None:
+            return []
+        if self._floor.behind(self._next) < self._rules.say_again_after + len(since):
+            return []
+        actions: list[Action] = []
+        for time_ms, keys in self.attempts.by_time(now).items():
+            for at in range(0, len(keys), MOST_KEYS):
+                together = b"".join(keys[at : at + MOST_KEYS])
+                produce = self.append(Kind.ATTEMPTED, self.settled_through, time_ms, together)
+                self._saying_again.add(produce.handle)
+                actions.append(produce)
+        self._floor.say_again(self._next)
+        if not actions:
+            self._floor.said_again()
+        return actions
 
     def _take_run(self, now: Instant) -> tuple[list[_Entry], list[Marks]]:
         """The next own records without a gap, and what is to be marked for them."""
@@ -363,6 +393,7 @@ class StateLog:
             del self._entries[0]
             run.append(entry)
             self._next = max(self._next, entry.offset + 1)
+            self._heard = max(self._heard, self._next)
             kind, keys = entry.value.kind, entry.value.keys
             if kind is Kind.ACCEPTED and keys:
                 marks.append(Marks(entry.value.time_ms or now.wall_ms, keys))
@@ -370,6 +401,7 @@ class StateLog:
             elif kind is Kind.ATTEMPTED:
                 self._unclosed.add(self._member)
                 self._floor.announced(entry.offset, self._lasts.pop(entry.handle, {}))
+            self._own_word(entry)
             self.settled_through = max(self.settled_through, entry.value.settled_through)
         return run, marks
 
@@ -405,8 +437,6 @@ class StateLog:
             self.phase, self.ready = Phase.REBUILDING, False
             return
         self._grown = None
-        if self.attempts:
-            self._floor.inherit()
         self.phase, self.ready = Phase.READY, True
         self.rewound_below = self.settled_through
 
@@ -426,7 +456,7 @@ class StateLog:
             if (value := decode(raw)) is not None and value.kind is Kind.ACCEPTED
             if (accepted_ms := max(value.time_ms, timestamp)) > oldest and value.keys
         ]
-        return [self._store(marks)] if marks else self._advance(now)
+        return [self._store(marks, now)] if marks else self._advance(now)
 
     def _apply(self, chunk: StateChunk, now: Instant) -> list[Marks]:
         """What somebody wrote counts; the marks in it that are not too old are returned."""
@@ -443,10 +473,11 @@ class StateLog:
                     marks.append(Marks(accepted_ms, value.keys))
                     if self.ready and value.member != self._member:
                         self.ready, self.learned = False, True
-                self._forget(split(value.keys) if self.attempts else ())
+                if offset >= self._heard and self.attempts.since:
+                    self.attempts.forget(split(value.keys))
             elif value.kind is Kind.REFUSED:
-                keys = split(value.keys)
-                self._forget(k for k in keys if self._attempters.get(k) == value.member)
+                if offset >= self._heard:
+                    self.attempts.denied(split(value.keys), value.member)
             else:
                 self._attempted_or_owned(offset, timestamp, value, now)
         return marks
@@ -463,9 +494,8 @@ class StateLog:
                 self._floor.foreign(offset)
                 times = (ms for ms in (value.time_ms, timestamp) if ms > 0)
                 since = min(times, default=now.wall_ms)
-                for key in split(value.keys):
-                    self.attempts.setdefault(key, since)
-                    self._attempters[key] = member
+                if offset >= self._heard:
+                    self.attempts.found(split(value.keys), member, since, now)
         elif kind is Kind.CLOSED:
             self._unclosed.discard(member)
         elif kind is Kind.GROWN:
@@ -477,24 +507,37 @@ class StateLog:
             self.phase, self.ready, self.wait_until = Phase.SUPERSEDED, False, math.inf
             self._epoch, self.superseded_at = None, now.mono
 
-    def _forget(self, keys: Iterable[bytes]) -> None:
-        """These keys have an outcome: nothing more needs to be known of their attempts."""
-        for key in keys:
-            self.attempts.pop(key, None)
-            self._attempters.pop(key, None)
+    def _own_word(self, entry: _Entry) -> None:
+        """What we say of keys. A refusal denies our own attempts alone, which are not in there."""
+        value = entry.value
+        if entry.handle in self._saying_again:
+            self._saying_again.discard(entry.handle)
+            if not self._saying_again:
+                self._floor.said_again()
+        elif not self.attempts.since:
+            return
+        elif value.kind is Kind.ACCEPTED:
+            self.attempts.forget(split(value.keys))
+        elif value.kind is Kind.ATTEMPTED:
+            self.attempts.announced(split(value.keys), value.time_ms)
 
-    def _store(self, marks: list[Marks]) -> StoreMarks:
-        busy = StoreMarks(next(self._handles), self.tp, marks, self._reached())
+    def _store(self, marks: list[Marks], now: Instant) -> StoreMarks:
+        busy = StoreMarks(next(self._handles), self.tp, marks, self._reached(now))
         self._busy = busy
         return busy
 
-    def _reached(self) -> Reached:
+    def _reached(self, now: Instant) -> Reached:
         position = self._next or 0
         if self._grown is not None:
             position = min(position, self._grown[0])  # so that it is read again after a crash
-        floor = self._floor.below(position, ready=self.ready)
+        may_rise = self.ready and not self.attempts.matter(now)
+        floor = self._floor.below(position, may_rise=may_rise)
         return Reached(position, floor, self.settled_through, self._bound_to, tuple(self._unclosed))
 
-    def parked(self, item: Item, retry: Partition, offset: int) -> None:
-        """An event that TikTok may have stands in the retry topic: the floor waits for it there."""
-        self._floor.parked(item, retry, offset)
+    def left(self, key: bytes, since: int, now: Instant) -> None:
+        """An event that TikTok may have since then (milliseconds) ends here, or is parked.
+
+        Another record with its key counts from the same attempt.
+        """
+        self.attempts.left(key, since, now)
+        self._floor.left()

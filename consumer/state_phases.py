@@ -43,7 +43,10 @@ class StateRules:
 
     `window_ms`: an acceptance that is older is forgotten. `takeover_wait`: seconds after which a
     request of an owner that vanished has surely ended (`tiktok.timeout` and a margin).
+    `say_again_after`: as many records would a restart read again for attempts that ended without
+    an outcome, before these are announced once more.
     """
 
     window_ms: int = 48 * 3600 * 1000
     takeover_wait: float = 11.0
+    say_again_after: int = 1000

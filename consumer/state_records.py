@@ -13,10 +13,10 @@ since the epoch; keys are 16 bytes each, without separators.
 
 `open`: the member takes the partition over; the record's offset is its epoch. `closed`: it has
 handed the partition over, with nothing in the air. `accepted`: TikTok took these keys; without
-keys it only tells how far the source was settled. `attempted`: these keys are about to be sent for
-the first time; until they are accepted or refused, TikTok may have them: since that time, or since
-the record's own where that is 0. `refused`: all their
-attempts so far were refused for certain, so TikTok does not have them.
+keys it only tells how far the source was settled. `attempted`: these keys are about to be sent, or
+were once and have no outcome; until they are accepted or refused, TikTok may have them: since that
+time, or since the record's own where that is 0. `refused`: all attempts that this member knows of
+were refused for certain, so TikTok does not have them.
 
 What is not a whole record of ours is ignored: it says nothing about keys.
 """

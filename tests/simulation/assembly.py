@@ -93,7 +93,7 @@ def build_engine(setup: Setup, process: bytes, rng: random.Random) -> Engine:
         settlement=Settlement(DeadLetters("tiktok-events/simulated"), handles),
         memory=Memory(
             OWN_TOPICS,
-            StateRules(int(setup.window * 1000), setup.takeover_wait),
+            StateRules(int(setup.window * 1000), setup.takeover_wait, say_again_after=10),
             process,
             handles,
         ),

@@ -169,8 +169,6 @@ class Attempts:
             if read or now - told_at > _CROSSING:
                 fail("sent again", f"{process.name} sends {event_id}, accepted at {offset}")
             self._counts["crossed"] += 1
-        if event_id in truth.torn_away:
-            return
         for accepted_at in truth.unknown_acceptances(event_id):
             age = now - accepted_at
             if setup.give_up_after + self._slack < age < setup.window - self._slack:

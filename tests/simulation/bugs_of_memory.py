@@ -11,6 +11,7 @@ from consumer.lookups import LookUps
 from consumer.memory import Memory
 from consumer.messages import LookUp
 from consumer.settle import STORE_FAILED, Settlement
+from consumer.state_floor import Floor
 from consumer.state_log import StateLog
 from consumer.state_phases import Phase
 from consumer.state_records import Kind, decode
@@ -82,15 +83,15 @@ def _no_foreign_open(attempted_or_owned: Original) -> Original:
 
 def _forget_attempts(begin_work: Original) -> Original:
     def broken(log: StateLog) -> None:
-        log.attempts.clear()
+        log.attempts.since.clear()
         begin_work(log)
 
     return broken
 
 
 def _floor_at_position(reached: Original) -> Original:
-    def broken(log: StateLog) -> Any:
-        found = reached(log)
+    def broken(log: StateLog, now: Any) -> Any:
+        found = reached(log, now)
         return found._replace(floor=found.next_offset)
 
     return broken
@@ -145,8 +146,8 @@ def _nothing_learned(follow: Original) -> Original:
     return broken
 
 
-def _parked_forgotten(_parked: Original) -> Original:
-    return lambda _log, _item, _retry, _offset: None
+def _left_forgotten(_left: Original) -> Original:
+    return lambda _floor: None
 
 
 def _never_rewound(_is_rewound: Original) -> Original:
@@ -249,9 +250,9 @@ BUGS: dict[str, Bug] = {
         "somebody else's late acceptance does not stop what waits to be sent",
         Memory, "_follow", _nothing_learned,
     ),
-    "parked_forgotten": Bug(
-        "the attempts of a parked event are forgotten when its partition moves",
-        StateLog, "parked", _parked_forgotten,
+    "left_forgotten": Bug(
+        "after a restart nobody knows what was given up without an outcome",
+        Floor, "left", _left_forgotten,
     ),
     "rewound_resent": Bug(
         "what was settled before is sent again when its mark has expired",

@@ -103,7 +103,7 @@ def _parked_at_once(park: Original) -> Original:
 def _key_is_as_new(park: Original) -> Original:
     def broken(parking: Parking, item: Any, now: Any) -> Any:
         made = park(parking, item, now)
-        item.owner.state.attempts.pop(item.key, None)
+        item.owner.state.attempts.forget((item.key,))
         return made
 
     return broken

@@ -46,9 +46,6 @@ class Truth:
         """The last outcome of each record."""
         self.excused: set[int] = set()
         """Records that the broker deleted before they had an outcome."""
-        self.torn_away: set[str] = set()
-        """Events whose record the broker deleted before it had an outcome, maybe amid an attempt:
-        nothing is left that would be read again, and with it the attempt may be forgotten."""
         self.accepted: dict[str, list[float]] = {}
         """When TikTok took an event, whoever learned of it (seconds)."""
         self.known: dict[str, list[Known]] = {}
@@ -135,5 +132,3 @@ class Truth:
         for serial, source in self.sources.items():
             if source.partition == partition and gone(source.offset):
                 self.excused.add(serial)
-                if serial not in self.outcomes and serial not in self.parked:
-                    self.torn_away.add(source.event_id)

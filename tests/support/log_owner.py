@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SOURCE = TopicPartition("conversions", 0)
 STATE_TP = TopicPartition("group.conversions.dedup", 0)
 BOUND_TO, STATE_BOUND_TO = b"t" * 16, b"s" * 16
-RULES = StateRules(window_ms=3_600_000, takeover_wait=11.0)
+RULES = StateRules(window_ms=3_600_000, takeover_wait=11.0, say_again_after=20)
 NO_TRACE = TraceIds(0, 0, 0, False, "")
 
 

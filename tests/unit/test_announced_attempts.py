@@ -236,7 +236,6 @@ def test_an_unknown_attempt_is_known_to_the_one_after_the_next_though_it_was_loo
     second.run(12.0)
     second.produce(event("hold", event_source_id=PIXEL), partition=1)
     second.read()
-    second.engine.high_watermarks({FIRST: 1})
     second.produce(event("y", event_source_id=OTHER_PIXEL))
     second.run(0.1)
     assert second.outcomes() == {1: "delivered"}
@@ -248,6 +247,27 @@ def test_an_unknown_attempt_is_known_to_the_one_after_the_next_though_it_was_loo
     assert third.sent_ids() == ["x"]
     (item,) = third.partition().pending.values()
     assert item.first_unknown_ms == first_ms
+
+
+def test_what_was_announced_and_not_sent_is_unsaid_when_its_partition_is_handed_over() -> None:
+    """The next owner need not give up what nobody has sent, should its destination stay shut."""
+    announcing: list[Produce] = []
+    world = silent()
+    world.produce(event("in the air"))
+    world.state_answer = announcing.append
+    world.produce(event("unsent"), event("probe"))
+    world.run(1.0)
+    world.state_answer = None
+    world.reply(code(40101))
+    world.answer = lambda _request: code(40101)
+    for produce in announcing:
+        world.acknowledge(world.write(produce))
+    world.revoke(0, seconds=5.0)
+    world.run(6.0)
+    assert "unsent" not in world.sent_ids()
+    heir = world.successor(answer=lambda _request: ok())
+    heir.take_over()
+    assert heir.partition().state.attempts.since == {}
 
 
 def test_a_later_record_of_a_key_that_was_given_up_is_given_up_too() -> None:

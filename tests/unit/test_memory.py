@@ -229,6 +229,7 @@ def test_what_is_refused_is_unsaid_only_for_partitions_that_are_ours() -> None:
     first, second = process.own(0), process.own(1)
     process.settle()
     items = [process.item(first, "a"), process.item(second, "b")]
+    first.active = False
     process.memory.let_go(first.state)
     process.memory.refused(items, NOW)
     (refused,) = process.take()

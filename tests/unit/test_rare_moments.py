@@ -32,6 +32,7 @@ from tests.support.world import (
 
 if TYPE_CHECKING:
     from consumer.messages import Produce
+    from consumer.verdict import Answer
 
 FIRST = TopicPartition(TOPIC, 0)
 LOG = TopicPartition(STATE, 0)
@@ -134,7 +135,7 @@ def test_a_lost_store_does_not_take_a_partition_back_from_another_owner() -> Non
 
 
 def test_a_retry_topic_made_again_does_not_keep_old_attempts_for_ever() -> None:
-    """What an earlier owner attempted is looked for in the partitions of today alone."""
+    """What an earlier owner attempted and this one sent is over."""
     crashed = World(batch=ONE_BY_ONE, answer=lambda _request: None, parks=True)
     crashed.take_over()
     crashed.append(event("a"))
@@ -147,7 +148,6 @@ def test_a_retry_topic_made_again_does_not_keep_old_attempts_for_ever() -> None:
     heir.own(AssignedPartition(parked, 0, None, bound_to=BOUND_TO, beside=FIRST))
     heir.run(20.0)
     heir.read()
-    heir.engine.high_watermarks({FIRST: 1, parked: 0})
     heir.run(5.0)
     heir.produce(event("b"))
     heir.run(5.0)
@@ -182,7 +182,73 @@ def test_a_key_counts_from_its_first_attempt_while_its_event_is_being_parked() -
     world.read(topic=RETRY)
     world.run(5.0)
     assert world.outcomes(topic=RETRY) == {0: "duplicate"}
-    assert world.partition().state.attempts == {}
+    assert world.partition().state.attempts.since == {}
+
+
+def test_an_event_parked_unsent_denies_no_attempt_of_the_next_one_with_its_key() -> None:
+    """The retry topic acknowledges it when the next one has been sent, and has no outcome."""
+    answer: Answer | None = None
+    announcing: list[Produce] = []
+    parking: list[Produce] = []
+    world = World(
+        answer=lambda request: ok() if request.event_source_id == OTHER_PIXEL else answer,
+        destinations=PIXELS,
+        batch=ONE_BY_ONE,
+        retry=RetryPolicy(1.0, 300.0),
+        park_answer=parking.append,
+        parks=True,
+    )
+    world.take_over()
+    world.produce(event("in the air", event_source_id=PIXEL))
+    world.state_answer = announcing.append
+    world.produce(event("a", event_source_id=PIXEL), event("probe", event_source_id=PIXEL))
+    world.run(1.0)
+    world.state_answer = None
+    answer = code(40105, "the token is over")
+    world.reply(answer)
+    for produce in announcing:
+        world.acknowledge(world.write(produce))
+    world.run(80.0)
+    assert "a" not in world.sent_ids()
+    answer = TIMEOUT
+    world.produce(event("a", event_source_id=PIXEL))
+    world.run(100.0)
+    assert "a" in world.sent_ids()
+    for produce in parking:
+        world.acknowledge(world.put_by(produce))
+    heir = world.successor(stores=MemoryStores())
+    heir.take_over()
+    heir.run(30.0)
+    assert len(heir.partition().state.attempts.since) == 1
+
+
+def test_what_was_attempted_is_known_when_the_retry_topic_is_made_again() -> None:
+    """Its record is gone, and its producer may repeat the event."""
+    answer = code(40105, "the token is over")
+    world = World(
+        answer=lambda request: ok() if request.event_source_id == OTHER_PIXEL else answer,
+        destinations=PIXELS,
+        batch=ONE_BY_ONE,
+        retry=RetryPolicy(1.0, 5.0),
+        parks=True,
+    )
+    world.take_over()
+    world.produce(event("a", event_source_id=PIXEL), event("b", event_source_id=PIXEL))
+    world.run(90.0)
+    answer = TIMEOUT
+    world.read(topic=RETRY)
+    world.run(10.0)
+    attempted = set(world.sent_ids()[-5:])
+    assert world.repeats()[-1] == {"timeout": 1}
+    parked = TopicPartition(RETRY, 0)
+    world._do(world.engine.lost([parked], world.clock.now))
+    world.own(AssignedPartition(parked, 0, None, bound_to=BOUND_TO, beside=FIRST))
+    answer = ok()
+    before = len(world.requests)
+    world.produce(*(event(name, event_source_id=PIXEL) for name in attempted))
+    world.run(30.0)
+    assert set(world.outcomes().values()) == {"delivered"}
+    assert all(world.repeats()[before:])
 
 
 def test_announces_are_forgotten_when_all_their_events_are_refused() -> None:

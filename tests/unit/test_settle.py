@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from consumer.batch import BatchLimits
-from consumer.event import TopicPartition
+from consumer.event import Record, TopicPartition
 from consumer.messages import Acknowledged, LookUp, OpenStore, Produce
+from consumer.retry_headers import retry_headers
 from consumer.settle import LETTER_REFUSED, LETTER_TOO_LARGE, STORE_FAILED
 from consumer.state_phases import REBUILDING
 from consumer.state_records import split
-from tests.support.world import STATE, TOPIC, World, code, event, ok
+from tests.support.world import RETRY, START_MS, STATE, TOPIC, World, code, event, ok
 
 if TYPE_CHECKING:
     from consumer.verdict import Answer
 
 FIRST = TopicPartition(TOPIC, 0)
+ONE_BY_ONE = BatchLimits(max_events=1)
 BAD_EVENT = code(40002, "Invalid value for data.0.event_id: not valid.")
 
 
@@ -274,3 +276,22 @@ def test_a_batch_over_two_partitions_is_marked_in_both_stores() -> None:
     assert sorted(sizes) == [(0, 2), (1, 2)]
     assert len(world.requests) == 1
     assert world.idle()
+
+
+def test_who_becomes_the_first_of_a_key_counts_from_what_it_brought_itself() -> None:
+    """The retry topic may know of an attempt that the state topic has no longer."""
+    answers: list[Answer | None] = [None, ok()]
+    world = World(answer=lambda _request: answers.pop(0), batch=ONE_BY_ONE, parks=True)
+    world.take_over()
+    world.produce(event("a", page={"url": "https://shop.example/wrong"}))
+    headers = retry_headers(
+        TOPIC, 0, 7, first_unknown_ms=START_MS - 5000, replay_count=0, parked_ms=START_MS
+    )
+    parked = Record(RETRY, 0, 0, START_MS, b"k", event("a"), headers)
+    world.topic[TopicPartition(RETRY, 0)] = [parked]
+    world.read(topic=RETRY)
+    world.reply(BAD_EVENT)
+    world.run(5.0)
+    assert world.outcomes() == {0: "dead_lettered:rejected"}
+    assert world.outcomes(topic=RETRY) == {0: "delivered"}
+    assert world.repeats() == [{}, {"unfinished": 1}]

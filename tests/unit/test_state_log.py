@@ -56,7 +56,7 @@ def test_a_clean_hand_over_needs_no_wait() -> None:
     second = kept.owner().take_over()
     assert second.is_ready()
     assert second.knows("a")
-    assert second.log.attempts == {}
+    assert second.log.attempts.since == {}
 
 
 def test_an_owner_that_announced_nothing_is_not_waited_for() -> None:
@@ -85,7 +85,7 @@ def test_an_owner_that_left_without_a_word_is_waited_for_and_what_it_added_is_re
     second.settle()
     assert second.is_ready()
     assert second.knows("a")
-    assert set(second.log.attempts) == {key("b")}
+    assert set(second.log.attempts.since) == {key("b")}
 
 
 def test_an_owner_is_waited_for_again_by_the_one_after_the_next() -> None:
@@ -97,7 +97,7 @@ def test_an_owner_is_waited_for_again_by_the_one_after_the_next() -> None:
     third.wait()
     fourth = kept.owner().take_over()
     assert fourth.is_in(Phase.TAKEOVER), "what is not in the log is not known"
-    assert set(fourth.log.attempts) == {key("a")}
+    assert set(fourth.log.attempts.since) == {key("a")}
 
 
 def test_what_the_disk_says_of_owners_that_did_not_close_counts() -> None:
@@ -128,7 +128,7 @@ def test_reading_begins_at_the_floor_and_ends_at_the_own_record() -> None:
     second = kept.owner().take_over()
     assert second.read_ranges()[0] == (1, 22)
     assert max(end for _, end in second.read_ranges()) == 22
-    assert set(second.log.attempts) == {key("a")}
+    assert set(second.log.attempts.since) == {key("a")}
 
 
 def test_a_disk_that_has_everything_is_not_read_again() -> None:
@@ -293,7 +293,7 @@ def test_attempts_without_an_outcome_are_known_since_the_first_of_them() -> None
     kept.put(Kind.ATTEMPTED, key("a"), key("c"), time_ms=first - 5)
     kept.put(Kind.ATTEMPTED, key("d"), time_ms=first + HOUR_MS)
     owner = kept.owner().take_over()
-    assert owner.log.attempts == {
+    assert owner.log.attempts.since == {
         key("a"): first,
         key("b"): first,
         key("c"): first - 5,
@@ -307,7 +307,7 @@ def test_an_outcome_ends_what_is_known_of_attempts(kind: Kind) -> None:
     kept = Kept()
     kept.put(Kind.ATTEMPTED, key("a"), key("b"))
     kept.put(kind, key("a"))
-    assert set(kept.owner().take_over().log.attempts) == {key("b")}
+    assert set(kept.owner().take_over().log.attempts.since) == {key("b")}
 
 
 def test_a_refusal_denies_no_attempt_of_another_owner() -> None:
@@ -316,7 +316,7 @@ def test_a_refusal_denies_no_attempt_of_another_owner() -> None:
     kept.put(Kind.ATTEMPTED, key("a"), member=98)
     kept.put(Kind.ATTEMPTED, key("a"), member=99)
     kept.put(Kind.REFUSED, key("a"), member=98)
-    assert set(kept.owner().take_over().log.attempts) == {key("a")}
+    assert set(kept.owner().take_over().log.attempts.since) == {key("a")}
 
 
 def test_an_attempt_after_a_refusal_is_an_attempt() -> None:
@@ -327,7 +327,7 @@ def test_an_attempt_after_a_refusal_is_an_attempt() -> None:
     kept.put(Kind.REFUSED, key("a"))
     kept.clock.advance(5.0)
     kept.put(Kind.ATTEMPTED, key("a"))
-    assert kept.owner().take_over().log.attempts == {key("a"): first + 5000}
+    assert kept.owner().take_over().log.attempts.since == {key("a"): first + 5000}
 
 
 # How far the source was settled

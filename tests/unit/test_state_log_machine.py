@@ -86,7 +86,6 @@ class Tenant:
     def read(self) -> None:
         """The next record of the source."""
         partition = self.owner.partition
-        partition.high = EVENTS
         if partition.position < EVENTS:
             self.waiting.append(self.owner.item(str(partition.position)))
 
@@ -118,7 +117,7 @@ class Tenant:
         if (SOURCE, item.key) in owner.disk.keys:
             owner.partition.settle(item.record.offset)
             return
-        if (since := owner.log.attempts.pop(item.key, None)) is not None:
+        if (since := owner.log.attempts.since.get(item.key)) is not None:
             item.first_unknown_ms = min(since, item.first_unknown_ms or since)
         (self.ready if item.announced else self.looked_up).append(item)
 

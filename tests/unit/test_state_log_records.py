@@ -206,7 +206,7 @@ def test_who_takes_a_partition_back_waits_for_the_one_in_between() -> None:
     owner.wait()
     assert owner.is_ready()
     assert owner.knows("y", "a")
-    assert set(owner.log.attempts) == {key("x")}
+    assert set(owner.log.attempts.since) == {key("x")}
     other.accept(key("z"))
     other.settle()
     assert other.is_in(Phase.SUPERSEDED), "now the other one sees that"
@@ -236,7 +236,60 @@ def test_the_end_of_an_earlier_wait_does_not_end_the_next_one() -> None:
     assert owner.is_ready()
 
 
+def test_an_announcement_that_comes_late_hides_nothing_of_the_owner_in_between() -> None:
+    """It was made before the other one attempted the key, and says nothing of that."""
+    kept, owner = working()
+    owner.announce(owner.item("x"))
+    other = kept.owner(own_disk=True).take_over()
+    other.announce(other.item("x"))
+    other.settle()
+    attempted_ms = kept.clock.wall_ms
+    owner.settle()
+    assert owner.is_in(Phase.SUPERSEDED)
+    owner.do(owner.log.reclaim(kept.clock.mono + 1.0))
+    owner.settle()
+    owner.wait()
+    assert owner.log.attempts.since == {key("x"): attempted_ms}
+    item = owner.item("x", attempted_ms)
+    owner.announce(item)
+    owner.settle()
+    assert owner.log.attempts.since == {}, "this one says since when"
+
+
+def test_a_refusal_that_comes_late_denies_nothing_of_the_owner_in_between() -> None:
+    """What we know to be refused are our own attempts."""
+    kept, owner = working()
+    item = owner.item("x")
+    owner.announce(item)
+    owner.settle()
+    owner.refuse(item.key)
+    other = kept.owner(own_disk=True).take_over()
+    other.wait()
+    other.announce(other.item("x"))
+    other.settle()
+    owner.settle()
+    assert owner.is_in(Phase.SUPERSEDED)
+    assert set(owner.log.attempts.since) == {key("x")}
+
+
 # The store is lost
+
+
+def test_what_is_read_again_ends_no_attempt_that_came_after_it() -> None:
+    """An earlier owner's attempt was refused; ours, of the same key, ended without an outcome."""
+    kept = Kept()
+    kept.put(Kind.ATTEMPTED, key("x"))
+    kept.put(Kind.REFUSED, key("x"))
+    kept.put(Kind.CLOSED)
+    owner = kept.owner().take_over()
+    owner.announce(owner.item("x"))
+    owner.settle()
+    since = kept.clock.wall_ms
+    owner.log.left(key("x"), since, kept.clock.now)
+    owner.lose_store()
+    owner.settle()
+    assert owner.is_ready()
+    assert owner.log.attempts.since == {key("x"): since}
 
 
 def test_a_store_that_is_lost_with_records_in_the_air_loses_none_of_them() -> None:
