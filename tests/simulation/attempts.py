@@ -96,7 +96,7 @@ class Attempts:
         if self._clock.now >= process.proved_at + self._lease + _ROUNDING:
             self._notes.fail("lease", f"{process.name} sends without a proof of membership")
         for partition, state in call.states.items():
-            if self._owners.newest(partition) is not state:
+            if self._owners.is_replaced(partition, state):
                 detail = f"{process.name} sends events of partition {partition}"
                 self._notes.fail("old owner", f"{detail}, which has a new owner")
 

@@ -39,10 +39,10 @@ class Link:
         self._clock.after(seconds, lambda: self._return(what))
 
     def mend(self) -> None:
-        """What waited goes on, in its order."""
+        """What waited goes on, in its order, before anything that is sent from now on."""
         waiting, self._waiting = self._waiting, []
-        for index, what in enumerate(waiting):
-            self._clock.after(0.001 * (index + 1), what)
+        for what in waiting:
+            self._clock.after(0.0, what)
 
     def _arrive(self, on_wire: float, what: Callable[[], None]) -> None:
         if self.dead and (self.halted_at is None or self.halted_at < on_wire):

@@ -20,6 +20,7 @@ class Owners:
         self._world = world
         self._notes = notes
         self._ready: dict[int, StateLog] = {}
+        self._epochs: dict[int, int] = {}
         self._phases: dict[StateLog, Phase] = {}
         self._ever_ready: set[StateLog] = set()
 
@@ -38,9 +39,10 @@ class Owners:
         """Whether a memory was ever complete."""
         return state in self._ever_ready
 
-    def newest(self, partition: int) -> StateLog:
-        """The memory that was the last to become complete."""
-        return self._ready[partition]
+    def is_replaced(self, partition: int, state: StateLog) -> bool:
+        """Whether a memory that is complete was opened after this one: its owner took over."""
+        newest = self._ready.get(partition, state)
+        return newest is not state and self._epochs[partition] > (state._epoch or 0)
 
     def _became_ready(self, process: Process, state: StateLog) -> None:
         """Nothing that an earlier owner sent may be in the air any more.
@@ -49,7 +51,9 @@ class Owners:
         it sends (a static member that was cut off and whose place another machine has taken).
         """
         partition = state.tp.partition
-        self._ready[partition] = state
+        epoch = state._epoch or 0
+        if epoch >= self._epochs.get(partition, 0):  # one that woke up late reads to its own only
+            self._ready[partition], self._epochs[partition] = state, epoch
         self._ever_ready.add(state)
         self._world.tell(f"{process.name} is ready with partition {partition}")
         earliest = self._world.clock.now - self._world.setup.request_timeout

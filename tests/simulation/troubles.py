@@ -265,7 +265,9 @@ class Troubles:
         for partition in world.truncated:
             tp = TopicPartition(TOPIC, partition)
             if tp in offsets:
-                offsets[tp] = CommitOffset(min(offsets[tp].offset, world.broker.log(tp).high))
+                # Not to what is still there of a topic that is no more: that would skip records.
+                settled = world.judge.truth.through(tp, world.broker)
+                offsets[tp] = CommitOffset(min(offsets[tp].offset, settled))
         world.mended()
 
     # A process's own machine
