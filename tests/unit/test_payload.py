@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from math import inf, nan
 from typing import Any
 
@@ -87,6 +88,21 @@ def test_a_purchase_is_mapped_whole() -> None:
             "ad_personalization": "GRANTED",
         },
     }
+
+
+def test_a_mapped_event_takes_hardly_more_memory_than_what_is_sent() -> None:
+    """Ten thousands of them may wait for TikTok."""
+    one, given_ = mapper(), purchase()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        held = [one.map(given_, DESTINATIONS[EventSource.WEB], NOW) for _ in range(100)]
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    sent = sum(len(found.body) for found in held if isinstance(found, Mapped))
+    assert sent > 0
+    assert after - before < 2 * sent
 
 
 def test_the_smallest_event_sends_nothing_but_what_it_has() -> None:
