@@ -107,6 +107,17 @@ def test_a_long_pause_is_risked_seldom() -> None:
     assert client.used(120.0, 20.0) >= 0.9
 
 
+def test_an_hours_pause_does_not_keep_the_rate_down_for_days() -> None:
+    """`Retry-After: 3600` on some throttles; after the limit is lifted, all is back in an hour."""
+    client = Client(Gates(CONFIGURED, 32), Bucket(10.0, 1.0))
+    client.retry_after = 3600.0
+    client.run(3 * 3600.0)
+    assert client.gates.rate.current < CONFIGURED
+    client.limiter = Bucket(1000.0, 1.0)
+    client.run(5 * 3600.0)
+    assert client.gates.rate.current == CONFIGURED
+
+
 def test_a_share_that_changes_takes_what_was_learned_along() -> None:
     """Half of the partitions is half of the limit, known or configured."""
     rate = LearnedRate(100.0)
