@@ -325,7 +325,7 @@ class Delivery:
         group = self._groups[self._token_group[batch.destination]]
         for one in group if verdict.rule.scope is Scope.APP else (queue,):
             pause = self._gate_pause(one, attempt.started.mono)
-            if asked is not None:
+            if asked:  # nothing, or a time that is over by our clock, asks for no pause
                 pause = max(asked, _SHORTEST_HOLD)
             one.gates.refused(
                 state, reason, pause, now.mono, attempt.started.mono, own=one is queue

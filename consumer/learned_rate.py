@@ -16,8 +16,9 @@ explains only pauses. As soon as it is known that some are stray, the rate goes 
 before they were believed, and searches on. From then on a throttle that is believed is one of many:
 the rate goes down further, which also shows how many are left there.
 
-A throttle that costs a long pause is risked the more seldom: `PAUSES` times its length. What was
-learned is forgotten when the configured ceiling has not been throttled for `FORGET_SECONDS`.
+A throttle that costs a long pause is risked the more seldom: `PAUSES` times its length, up to that
+of `LONGEST_PAUSE`. What was learned is forgotten when the configured ceiling has not been throttled
+for `FORGET_SECONDS`.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ LONGEST_SETTLE_SECONDS = 40.0
 
 PAUSES = 20.0
 """The same as a multiple of the pause that the throttle cost, where that is longer."""
+
+LONGEST_PAUSE = 60.0
+"""Of these: an hour that was asked for once must not keep the rate down for days."""
 
 FORGET_SECONDS = 60.0
 """After the last throttle, at the earliest."""
@@ -204,7 +208,7 @@ class LearnedRate:
         self._depth = _DEPTH_IN_NOISE if known else _DEPTH
         self.learned = self._plateau * (1.0 - self._depth)
         requests = min(SETTLE_REQUESTS / rate, LONGEST_SETTLE_SECONDS)
-        full = max(SETTLE_SECONDS, PAUSES * pause, requests)
+        full = max(SETTLE_SECONDS, PAUSES * min(pause, LONGEST_PAUSE), requests)
         longer = full * _FIRST_SETTLE if self._searching else self._settle_seconds * 2
         self._settle_seconds = min(longer, full)
         # Where the rate was not used, the throttle says little about it.

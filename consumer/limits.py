@@ -80,6 +80,10 @@ class Gates:
         self.hold = HoldGate()
         self.budget = RetryBudget()
         self.in_flight = 0
+        self.failures = 0
+        """Attempts in a row that failed, whatever the gate: none was let in since."""
+        self.failing: str | None = None
+        """Why the last of them did."""
 
     def ready_at(self, now: float) -> float:
         """When the next request may go: `now`, a later time, or infinity (an answer must come)."""
@@ -111,6 +115,7 @@ class Gates:
 
         Whether that opened the gate.
         """
+        self.failures, self.failing = 0, None
         opened = self.hold.open(started)
         if opened:
             self.budget.opened()
@@ -149,6 +154,7 @@ class Gates:
         The gate closes for `pause` seconds where failures have used up what may fail, or where
         TikTok `asked` for the pause. `slow`: its answer was waited for in vain.
         """
+        self.failures, self.failing = self.failures + 1, reason
         if slow:
             self.concurrency.answered(now - started, now)
         if not self.hold.is_open:

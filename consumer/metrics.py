@@ -129,6 +129,12 @@ class Metrics:
             *destination,
             "state",
         )
+        self.destination_failures = gauge(
+            "destination_failures",
+            "Attempts in a row that failed: a destination may be open, and take nothing.",
+            "{request}",
+            *destination,
+        )
 
         self.parked = count(
             "parked_total",

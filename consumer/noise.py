@@ -1,22 +1,31 @@
-"""Tells a throttle that comes whatever the rate is from one that comes of the rate.
+"""Tells a stray throttle, which comes at any rate, from one that comes of the rate.
 
 TikTok throttles now and then for reasons of its own. Taken for a limit, one such answer in forty
-would drive a rate down to nothing, because it comes at the lower rate again. So:
+would drive a rate down to nothing, because it comes at the lower rate again.
 
-- What TikTok has taken proves a limit of at least that: so many requests within so many seconds,
-  pauses included, with `SAVED` more for what a server may have saved up. A throttle at a rate below
-  what is *proved* is no sign of that rate: it is a stray one, and counted as noise.
-- While no limit was ever met, one alone is not believed either: more than `MOST` are owed soon
-  where a limit lies far below, because many of the requests in the air are throttled.
-- While no noise is known, any other throttle is believed at once.
-- Once noise is known, throttles are only believed that it does not explain. Each is a debt, of
-  which each accepted request pays off a part: `TIMES` the share that is noise, at most `DENSE`.
-  More than `MOST` owed is a limit. Below what is proved that holds from the beginning, at `DENSE`:
-  so a limit that was lowered is noticed. What was proved before is proved no more then, and half
-  of the debt is left, so that a limit which is far lower is not met `MOST` times at each step.
+*Debt.* Each throttle adds one to what is owed, and each accepted request pays a part of one off: as
+much as may be explained without a limit. More than `MOST` owed is more than that: a throttle that
+is always believed, after which nothing is proved any more. Half of the debt is left, so that a
+limit which is far lower is not met `MOST` times at each step.
 
-How much is noise is the share of throttles below the proved rate, and in the dip after a cut, where
-it is far below the rate that was too high. It is forgotten over some hundred requests there.
+*Proof.* What TikTok has taken proves a limit of at least that: so many requests within so many
+seconds, pauses included, with `SAVED` more for what a server may have saved up.
+
+Which throttle is believed, and what each accepted request pays off, depends on what is known:
+
+=====================================  =================================  ==================
+while                                  a throttle is believed             pays off
+=====================================  =================================  ==================
+no limit was ever met (`new`)          by the debt alone                  `SPARSE`
+no noise is known                      at once; below proof, by the debt  `DENSE`
+noise is known                         by the debt alone                  `TIMES` the noise,
+                                                                          at most `DENSE`
+the same, below proof or in a dip      by the debt alone                  `DENSE`
+=====================================  =================================  ==================
+
+*Noise* is the share of throttles where no limit can be their cause: at rates below what is proved,
+and in the dip after a cut, far below the rate that was too high. It counts once its debt is paid,
+and is forgotten over some hundred requests there.
 """
 
 from __future__ import annotations
@@ -24,22 +33,24 @@ from __future__ import annotations
 import math
 
 MOST = 5.0
-"""Throttles owed that noise still explains: with `TIMES` the true share, it hides a limit for long,
-and owes more about once in ten thousand requests."""
+"""Throttles owed that noise still explains."""
 
-TIMES = 2.0
-"""The share that is noise, so many times over, is what noise explains."""
+TIMES = 2.5
+"""The share that is noise, so many times over, is what noise explains. With twice, one throttle in
+twenty owes more than `MOST` so often that the rate does not recover in between; with three times, a
+limit is hidden for longer."""
 
 DENSE = 0.15
 """Share of throttles that is no noise, wherever it comes."""
 
-SPARSE = 0.08
-"""Share of throttles that may be noise while no limit was ever met: `new`. One that lies far below
-the rate shows at once by many, of the requests that are in the air."""
+SPARSE = 0.005
+"""Share of throttles that is let be while no limit was ever met: `new`. If it were higher, a limit
+just below the ceiling would never be learned, and where each of its throttles costs a pause of two
+seconds, a third of it would be used."""
 
 ENOUGH, TOO_FEW = 0.9, 0.3
-"""From so many stray throttles on, as far as not forgotten, noise is known; until so few are left.
-"""
+"""Stray throttles, as far as not forgotten: noise is known from `ENOUGH` on, until `TOO_FEW` are
+left."""
 
 SAVED = 1.0
 """Seconds' worth of requests that a server lets pass at once after a rest."""

@@ -121,6 +121,7 @@ class Observer:
             {(d,): q.gates.concurrency.limit for d, q in queues.items()}
         )
         metrics.rate_limit.replace({(d,): q.gates.rate.current for d, q in queues.items()})
+        metrics.destination_failures.replace({(d,): q.gates.failures for d, q in queues.items()})
         metrics.destination_state.replace(
             {
                 (d, state.value): float(q.gates.hold.state is state)

@@ -32,6 +32,20 @@ def test_a_hidden_limit_is_used_and_hardly_ever_exceeded(
     assert client.throttled(20.0) <= 0.02
 
 
+@pytest.mark.parametrize("retry_after", [None, 2.0])
+@pytest.mark.parametrize("part", [0.85, 0.93, 0.97])
+@pytest.mark.parametrize("limiter", LIMITERS)
+def test_a_limit_just_below_the_ceiling_is_found(
+    limiter: str, part: float, retry_after: float | None
+) -> None:
+    """It throttles few, but each costs a pause: unlearned, a third of it would be used."""
+    client = Client(Gates(50.0, 32), LIMITERS[limiter](50.0 * part))
+    client.retry_after = retry_after
+    client.run(240.0)
+    assert client.used(60.0, 50.0 * part) >= 0.85
+    assert client.throttled(60.0) <= 0.02
+
+
 @pytest.mark.parametrize("retry_after", [None, 1.0, 2.0])
 def test_a_limit_that_lets_no_two_come_together_is_used_for_the_most_part(
     retry_after: float | None,
@@ -105,6 +119,17 @@ def test_a_long_pause_is_risked_seldom() -> None:
     client.retry_after = 5.0
     client.run(600.0)
     assert client.used(120.0, 20.0) >= 0.9
+
+
+def test_an_hours_pause_does_not_keep_the_rate_down_for_days() -> None:
+    """`Retry-After: 3600` on some throttles; after the limit is lifted, all is back in an hour."""
+    client = Client(Gates(CONFIGURED, 32), Bucket(10.0, 1.0))
+    client.retry_after = 3600.0
+    client.run(3 * 3600.0)
+    assert client.gates.rate.current < CONFIGURED
+    client.limiter = Bucket(1000.0, 1.0)
+    client.run(5 * 3600.0)
+    assert client.gates.rate.current == CONFIGURED
 
 
 def test_a_share_that_changes_takes_what_was_learned_along() -> None:

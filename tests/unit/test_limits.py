@@ -345,3 +345,14 @@ def test_no_retry_escapes_a_gate(seed: int, most: int, rate: float) -> None:
     burst = 1.0 + rate * BURST_SECONDS
     assert len(sent) <= burst + rate * (sent[-1] - 1000.0) + 1e-6
     assert probes > 0
+
+
+@pytest.mark.parametrize("header", ["0", "Wed, 21 Oct 2015 07:28:00 GMT", "-5"])
+@pytest.mark.parametrize("status", [429, 401])
+def test_a_retry_after_that_asks_for_no_pause_leaves_the_back_off(header: str, status: int) -> None:
+    """Nothing, or a time that is over by our clock: a sick destination is not hammered by it."""
+    world = World(answer=lambda _request: Answer(status, b"", header))
+    world.assign(0)
+    world.produce(event("first"))
+    world.run(600.0)
+    assert 10 <= len(world.requests) <= 60

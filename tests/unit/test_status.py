@@ -25,7 +25,7 @@ from consumer.state_phases import Phase, StateRules
 from consumer.status import MEMBERSHIP_UNPROVEN, Status
 from consumer.telemetry import Telemetry
 from consumer.tracing import Tracer
-from tests.support.world import OWN_TOPICS, PIXEL, TOPIC, World, code, event
+from tests.support.world import OWN_TOPICS, PIXEL, TIMEOUT, TOPIC, World, code, event, ok
 
 RETRY = OWN_TOPICS.retry_of(TOPIC)
 
@@ -219,6 +219,26 @@ def test_a_destination_tells_what_waits_in_memory_and_what_was_parked() -> None:
         name: row[name] for name in ("event_source_id", "state", "waiting", "parked")
     }
     assert told == {"event_source_id": PIXEL, "state": "held", "waiting": 3, "parked": 41}
+
+
+def test_a_destination_that_only_fails_says_so_while_it_is_open() -> None:
+    """With a request a minute the failures that close it take minutes; it tells them at once."""
+    answers = [TIMEOUT]
+    world = World(answer=lambda _request: answers[-1])
+    world.assign(0)
+    world.produce(event("e"))
+    world.run(2.0)
+    status = status_of(world)
+    observer, metrics = observer_of(status)
+    observer.sample()
+    [row] = status.status()["destinations"]
+    assert (row["state"], row["reason"]) == ("open", "timeout: no answer in time")
+    assert row["failures"] >= 2
+    assert metrics.destination_failures.values() == {(PIXEL,): float(row["failures"])}
+    answers.append(ok())
+    world.run(60.0)
+    [row] = status.status()["destinations"]
+    assert (row["state"], row["reason"], row["failures"]) == ("open", None, 0)
 
 
 def test_records_of_the_retry_topic_are_consumed_once() -> None:
