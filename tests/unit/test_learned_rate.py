@@ -122,7 +122,7 @@ def test_a_long_pause_is_risked_seldom() -> None:
 
 
 def test_an_hours_pause_does_not_keep_the_rate_down_for_days() -> None:
-    """`Retry-After: 3600` on some throttles; after the limit is lifted, all is back in two hours."""
+    """`Retry-After: 3600` on some throttles; once the limit is lifted, all is back in two hours."""
     client = Client(Gates(CONFIGURED, 32), Bucket(10.0, 1.0))
     client.retry_after = 3600.0
     client.run(3 * 3600.0)
