@@ -18,6 +18,7 @@ from consumer.errors import ConfigError
 from consumer.event import Outcome
 from consumer.sandbox.faults import Fault, FaultKind, Scenario
 from consumer.sandbox.registry import RegistryLogin
+from consumer.sandbox.rules import REJECT_MARKER
 from consumer.sandbox.samples import PIXELS, Sample
 from consumer.verdict import judge
 from tests.support import world as simulated
@@ -98,7 +99,7 @@ def good_events(count: int, pixel: str) -> list[dict[str, Any]]:
 
 
 def bad_events() -> list[dict[str, Any]]:
-    """One of each kind that is refused before it is sent."""
+    """One of each kind that is refused before it is sent, and one that TikTok refuses."""
     fresh, custom = {"event_source_id": PIXELS[0]}, {"custom": {"note": f"{STEM}\x01" * MAX_BYTES}}
     return [
         canary_event(900, now_ms(), **fresh, page=None),
@@ -111,6 +112,7 @@ def bad_events() -> list[dict[str, Any]]:
         canary_event(907, now_ms(), event_source_id="C9NOBODYS00000000000"),
         canary_event(908, now_ms(), **fresh, properties=custom),
         canary_event(909, now_ms(), **fresh, user={"email": STEM, "phone": STEM, "ip": STEM}),
+        canary_event(910, now_ms(), **fresh, properties={"custom": {REJECT_MARKER: True}}),
     ]
 
 
