@@ -23,7 +23,7 @@ demo: $(VENV)/.ready-to-run
 
 test: lint
 	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/unit
-	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/contract
+	$(BIN)/pytest --numprocesses 4 --dist loadfile tests/contract
 	$(BIN)/pytest tests/integration tests/system
 
 lint: $(VENV)/.ready-to-test
