@@ -31,11 +31,13 @@ The modules in the order in which an event meets them:
       lease         for how long a proof of membership lets attempts start
       verdict       what an answer of TikTok means
       settle        from a verdict to the one outcome of a record
+      reading       what the source is to read on
       recall        what partitions remember, while it is asked for, and what follows from it
       memory        what was tried and accepted, of all partitions
       state_log     of one partition: taking over, adding, handing over (state_records: its
                     bytes; state_phases: where it stands; state_attempts: what TikTok may
-                    have; state_floor: what is read again)
+                    have; state_floor: what is read again; state_growth: what other
+                    partitions have, where the source has grown)
       parking       what waits for a shut destination, and when it is read again (park_choice: which
                     events; slowness: of which destinations besides; retry_partition: what is in it;
                     retry_headers: what goes with it)

@@ -35,24 +35,22 @@ from consumer.messages import (
     Action,
     AttemptFinished,
     FetchSchema,
-    Flow,
     GiveUp,
     Parked,
-    Pause,
     Produce,
     Released,
-    Resume,
     SchemaAnswer,
     Send,
     Settled,
 )
 from consumer.offsets import Partition
+from consumer.reading import Reading
 from consumer.recall import Recall
 from consumer.settle import maybe_taken_ms
 
 if TYPE_CHECKING:
     import itertools
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from consumer.deliver import Delivery
     from consumer.event import Destination
@@ -110,10 +108,9 @@ class Engine:
         # Keyed by TopicPartition; a plain pair finds it too, without making one per record.
         self.partitions: dict[tuple[str, int], Partition] = {}
         self.in_flight = InFlight(settings.max_in_flight_events, settings.max_in_flight_bytes)
-        self._flowing = True
+        self.reading = Reading(self.in_flight)
         self._source_partitions = 0
         self._actions: list[Action] = []
-        self._paused: set[Partition] = set()
         self._look_ups = LookUps(
             settings.window,
             settlement,
@@ -153,7 +150,7 @@ class Engine:
             self._recall.begin(partition)
             if one.hold is not None:
                 partition.hold(one.hold, _POSITION)
-            self._paused.add(partition)  # the source reads nothing before it is told to
+            self.reading.begin(partition)
             if beside is not None:
                 self.parking.taken_over(partition)
             self.partitions[one.tp] = partition
@@ -342,7 +339,7 @@ class Engine:
             for item in parked:
                 item.owner.settle(item.record.offset)
             self._memory.refused([item for item in parked if self._is_untried(item)], now)
-            self.in_flight.remove(len(parked), sum(len(i.record.value or b"") for i in parked))
+            self._forget(parked)
             self._actions.append(Parked(parked))
 
     def _is_untried(self, item: Item) -> bool:
@@ -442,9 +439,7 @@ class Engine:
         settled = self._settlement.settled
         if settled:
             self._settlement.settled = []
-            self.in_flight.remove(
-                len(settled), sum(len(item.record.value or b"") for item in settled)
-            )
+            self._forget(settled)
             self._actions.append(Settled(settled))
         for ended in self._hand_overs.ended(now.mono):
             self._hand_over(ended, now)
@@ -454,23 +449,14 @@ class Engine:
         commit = self._commits.due(self.partitions.values(), now.mono, prove=prove)
         if commit is not None:
             self._actions.append(commit)
-        self._adjust_flow()
+        self._actions += self.reading.adjust(self.partitions.values())
         actions = self._actions[:]
         self._actions.clear()
         return actions
 
-    def _adjust_flow(self) -> None:
-        for partition in self.partitions.values():
-            if bool(partition.holds) != (partition in self._paused):
-                if partition.holds:
-                    self._paused.add(partition)
-                    self._actions.append(Pause(partition.tp))
-                else:
-                    self._paused.discard(partition)
-                    self._actions.append(Resume(partition.tp, partition.position))
-        if self._flowing == self.in_flight.full:
-            self._flowing = not self.in_flight.full
-            self._actions.append(Flow(self._flowing))
+    def _forget(self, items: Collection[Item]) -> None:
+        """These are in memory no longer."""
+        self.in_flight.remove(len(items), sum([len(item.record.value or b"") for item in items]))
 
     # Hand-over
 
@@ -516,7 +502,7 @@ class Engine:
             if partition.source not in partitions:
                 _leave_tried(partition, now)
             partition.active = False
-            self._paused.discard(partition)
+            self.reading.end(partition)
             partition.waiting = []
             self._commits.forget(partition.tp)
             if self.partitions.get(partition.tp) is partition:
@@ -532,10 +518,7 @@ class Engine:
         self._arrivals.drop(owners)
         self._arrivals.go_first(self._settlement.hand_over(partitions), now)
         for partition in partitions:
-            unsettled = partition.pending.values()
-            self.in_flight.remove(
-                len(unsettled), sum(len(item.record.value or b"") for item in unsettled)
-            )
+            self._forget(partition.pending.values())
             # What is accepted of it late must not say that all it had read was settled.
             partition.position, partition.pending = partition.watermark, {}
 

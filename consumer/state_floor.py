@@ -16,7 +16,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from consumer.offsets import Partition
 
@@ -36,6 +36,7 @@ class Floor:
         self._earlier: int | None = None  # here or later are attempts that nobody here is about
         self._announced: deque[_Announced] = deque()
         self._rises_to: int | None = None  # when they are all announced once more; None: it stays
+        self._saying_again: set[int] = set()  # handles of the records that do so
 
     def begin(self, offset: int | None) -> None:
         """The log is read from here; None: from its start, wherever that is."""
@@ -65,16 +66,37 @@ class Floor:
         """How many offsets are read again for attempts that nobody here is about."""
         return 0 if self._earlier is None else position - self._earlier
 
-    def say_again(self, position: int) -> None:
+    @property
+    def is_rising(self) -> bool:
+        """Whether attempts are being announced once more."""
+        return bool(self._saying_again)
+
+    def say_again(self, position: int, handles: Iterable[int]) -> None:
         """These attempts are about to be announced once more, at this offset or later."""
         self._rises_to = position
+        self._saying_again.update(handles)
+        self._rise()
 
-    def said_in_part(self) -> None:
-        """Not all of them could be announced."""
+    def said_again(self, handle: int) -> bool:
+        """A record of ours has its turn; whether it says such attempts."""
+        if handle not in self._saying_again:
+            return False
+        self._saying_again.discard(handle)
+        self._rise()
+        return True
+
+    def unsaid(self, handle: int) -> bool:
+        """A record of ours was not appended; whether it would have said such attempts."""
+        if handle not in self._saying_again:
+            return False
+        self._saying_again.discard(handle)
         self._rises_to = None
+        return True
 
-    def said_again(self) -> None:
-        """What was to be announced once more is. It was all there is, if nothing came since."""
+    def _rise(self) -> None:
+        """When all of them are said. They were all there are, if nothing came since."""
+        if self._saying_again:
+            return
         if self._rises_to is not None and self._earlier is not None:
             self._earlier = max(self._rises_to, self._earlier)
         self._rises_to = None

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 from bisect import insort
-from collections import deque
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,6 +23,7 @@ from consumer.event import TopicPartition
 from consumer.messages import Marks, OpenStore, Produce, Reached, ReadState, StoreMarks
 from consumer.state_attempts import Attempts
 from consumer.state_floor import Floor
+from consumer.state_growth import Growth
 from consumer.state_phases import Phase, StateRules
 from consumer.state_records import MOST_KEYS, UNBOUND, Kind, StateValue, decode, encode
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from consumer.offsets import Partition
 
 _EVERYTHING = 2**63 - 1
-
 _FACTS = frozenset({Kind.ACCEPTED, Kind.CLOSED})
 
 
@@ -101,11 +100,8 @@ class StateLog:
         self._opening = 0  # the handle of the `open` record that counts
         self._epoch: int | None = None
         self._progress = 0  # the handle of the record that ends the wait
-        self._grown: tuple[int, int] | None = None  # where it says so, and how many partitions
-        self._others: deque[TopicPartition] = deque()
-        self._other_next: int | None = None
+        self._growth = Growth(self.state_tp, rules.window_ms)
         self._floor = Floor()
-        self._saying_again: set[int] = set()  # handles of what says old attempts once more
         self._lasts: dict[int, dict[Partition, int]] = {}
         self._sent: dict[int, StateValue] = {}
         self._entries: list[_Entry] = []
@@ -143,10 +139,9 @@ class StateLog:
     def begin(self) -> list[Action]:
         """Takes the partition over, for the first time or anew: what was in the store is asked."""
         self.phase, self.ready, self.wait_until = Phase.LOADING, False, math.inf
-        self._others.clear()
+        self._growth.stop()
         self._epoch = None
         self._progress = 0
-        self._other_next = None
         self._run, unwritten = [], self._run
         for entry in unwritten:
             insort(self._entries, entry, key=attrgetter("offset"))
@@ -257,12 +252,9 @@ class StateLog:
         might follow their outcome.
         """
         value = self._sent.get(handle)
-        if value is None or (value.kind is not Kind.REFUSED and handle not in self._saying_again):
+        if value is None or (value.kind is not Kind.REFUSED and not self._floor.unsaid(handle)):
             return False
         del self._sent[handle]
-        if handle in self._saying_again:
-            self._saying_again.discard(handle)
-            self._floor.said_in_part()
         return True
 
     def read(self, handle: int, chunk: StateChunk, now: Instant) -> list[Action]:
@@ -331,12 +323,11 @@ class StateLog:
     def _advance(self, now: Instant) -> list[Action]:
         if self._busy is not None or self.phase is Phase.LOADING:
             return []
-        if self.ready and self._grown is not None:
+        growth = self._growth
+        if self.ready and growth.is_told:
             self._begin_work()
-        if self._others:
-            self._busy = ReadState(
-                next(self._handles), self._others[0], self._other_next, _EVERYTHING
-            )
+        if (other := growth.reading) is not None:
+            self._busy = ReadState(next(self._handles), other, growth.next_offset, _EVERYTHING)
             return [self._busy]
         while self._entries:
             first = self._entries[0]
@@ -353,7 +344,7 @@ class StateLog:
                 self._run = run
                 return [self._store(marks, now)]
             self._complete(run, now)
-            if self._others:
+            if growth.reading is not None:
                 return self._advance(now)
         return self._say_again(now)
 
@@ -363,21 +354,19 @@ class StateLog:
         Else every restart would read again all that was written since, for days.
         """
         since = self.attempts.since
-        if not since or self._saying_again or not self.ready or self._next is None:
+        if not since or self._floor.is_rising or not self.ready or self._next is None:
             return []
         if self._floor.behind(self._next) < self._rules.say_again_after + len(since):
             return []
-        actions: list[Action] = []
+        produces: list[Produce] = []
         for time_ms, keys in self.attempts.by_time(now).items():
             for at in range(0, len(keys), MOST_KEYS):
                 together = b"".join(keys[at : at + MOST_KEYS])
-                produce = self.append(Kind.ATTEMPTED, self.settled_through, time_ms, together)
-                self._saying_again.add(produce.handle)
-                actions.append(produce)
-        self._floor.say_again(self._next)
-        if not actions:
-            self._floor.said_again()
-        return actions
+                produces.append(
+                    self.append(Kind.ATTEMPTED, self.settled_through, time_ms, together)
+                )
+        self._floor.say_again(self._next, [produce.handle for produce in produces])
+        return [*produces]
 
     def _take_run(self, now: Instant) -> tuple[list[_Entry], list[Marks]]:
         """The next own records without a gap, and what is to be marked for them."""
@@ -398,7 +387,8 @@ class StateLog:
             elif kind is Kind.ATTEMPTED:
                 self._unclosed.add(self._member)
                 self._floor.announced(entry.offset, self._lasts.pop(entry.handle, {}))
-            self._said_again(entry)
+            if not self._floor.said_again(entry.handle):
+                self.attempts.said(entry.offset, entry.value)
             self.settled_through = max(self.settled_through, entry.value.settled_through)
         return run, marks
 
@@ -422,37 +412,18 @@ class StateLog:
             self._begin_work()
 
     def _begin_work(self) -> None:
-        """The memory is complete; but for what other partitions have, where the source has grown.
-
-        A key may have been in any of them before, and its producers are in this one now.
-        """
-        if self._grown is not None:
-            topic, own = self.state_tp
-            partitions = range(self._grown[1])
-            self._others = deque(TopicPartition(topic, p) for p in partitions if p != own)
-        if self._others:
+        """The memory is complete, but for what others have where the source has grown."""
+        if self._growth.begin():
             self.phase, self.ready = Phase.REBUILDING, False
             return
-        self._grown = None
         self.phase, self.ready = Phase.READY, True
         self.rewound_below = self.settled_through
 
     def _read_other(self, chunk: StateChunk, now: Instant) -> list[Action]:
-        """What was accepted in another partition counts in this one, too."""
-        self._other_next = chunk.next_offset
-        if not chunk.records and chunk.next_offset >= chunk.log_end:
-            self._others.popleft()
-            self._other_next = None
-            if not self._others:
-                self._grown = None
-                self._begin_work()
-        oldest = now.wall_ms - self._rules.window_ms
-        marks = [
-            Marks(accepted_ms, value.keys)
-            for _, timestamp, raw in chunk.records
-            if (value := decode(raw)) is not None and value.kind is Kind.ACCEPTED
-            if (accepted_ms := max(value.time_ms, timestamp)) > oldest and value.keys
-        ]
+        """A chunk of another partition was read."""
+        marks = self._growth.read(chunk, now)
+        if self._growth.reading is None:
+            self._begin_work()
         return [self._store(marks, now)] if marks else self._advance(now)
 
     def _apply(self, chunk: StateChunk, now: Instant) -> list[Marks]:
@@ -486,22 +457,12 @@ class StateLog:
         elif kind is Kind.CLOSED:
             self._unclosed.discard(member)
         elif kind is Kind.GROWN:
-            if now.wall_ms - value.time_ms < self._rules.window_ms:
-                self._grown = offset, value.partitions
+            self._growth.tell(offset, value, now)
         elif self._epoch is None or offset < self._epoch:
             self._before[member] = set(self._unclosed)
         elif member != self._member:
             self.phase, self.ready, self.wait_until = Phase.SUPERSEDED, False, math.inf
             self._epoch, self.superseded_at = None, now.mono
-
-    def _said_again(self, entry: _Entry) -> None:
-        """A record of ours has its turn; it may be the last that says old attempts once more."""
-        if entry.handle not in self._saying_again:
-            self.attempts.said(entry.offset, entry.value)
-            return
-        self._saying_again.discard(entry.handle)
-        if not self._saying_again:
-            self._floor.said_again()
 
     def _store(self, marks: list[Marks], now: Instant) -> StoreMarks:
         busy = StoreMarks(next(self._handles), self.tp, marks, self._reached(now))
@@ -509,9 +470,7 @@ class StateLog:
         return busy
 
     def _reached(self, now: Instant) -> Reached:
-        position = self._next or 0
-        if self._grown is not None:
-            position = min(position, self._grown[0])  # so that it is read again after a crash
+        position = self._growth.before(self._next or 0)
         may_rise = self.ready and not self.attempts.matter(now)
         floor = self._floor.below(position, may_rise=may_rise)
         return Reached(position, floor, self.settled_through, self._bound_to, tuple(self._unclosed))

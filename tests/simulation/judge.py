@@ -205,7 +205,7 @@ class Judge:
     def _sample(self, process: Process) -> None:
         """Which states an engine passes through, coarsely."""
         engine = process.engine
-        coarse: list[object] = [engine.lease.holds(process.now.mono), engine._flowing]
+        coarse: list[object] = [engine.lease.holds(process.now.mono), engine.reading.flowing]
         for partition in engine.partitions.values():
             if partition.beside is None:
                 count = len(partition.pending).bit_length()

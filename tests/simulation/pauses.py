@@ -44,9 +44,9 @@ class Pauses:
                 self._notes.fail("pause", f"{process.name} reads {partition!r}, or does not")
             if partition.holds or partition in self._held:
                 self._look_at(process, partition)
-        if readings.is_open is not engine._flowing:
+        if readings.is_open is not engine.reading.flowing:
             self._notes.fail("pause", f"{process.name} reads, or does not: {engine.in_flight}")
-        if engine._flowing:
+        if engine.reading.flowing:
             self._full.pop(process, None)
         else:
             since = self._full.setdefault(process, self._clock.now)

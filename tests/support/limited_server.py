@@ -8,6 +8,7 @@ import random
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from consumer.hold_gate import GateState
+from consumer.learned_rate import LearnedRate
 from consumer.limits import Gates, RetryPolicy
 
 if TYPE_CHECKING:
@@ -78,21 +79,19 @@ LIMITERS: dict[str, Callable[[float], Limiter]] = {
 }
 
 
-class Unlearning(Gates):
-    """Gates that learn nothing from a throttle: it only pauses. To compare with."""
+class Unlearned(LearnedRate):
+    """A rate that learns nothing from a throttle, which only pauses. To compare with."""
 
-    def refused(
-        self,
-        state: GateState,
-        reason: str,
-        pause: float,
-        now: float,
-        started: float,
-        *,
-        own: bool = True,  # noqa: ARG002  nobody's counts here
-    ) -> None:
-        """As `Gates.refused`, but for what is learned."""
-        self.hold.close(state, reason, pause, now, started)
+    def throttled(self, now: float, started: float, pause: float) -> bool:  # noqa: ARG002  as that of `LearnedRate`
+        """Not believed, ever."""
+        return False
+
+
+def unlearning(requests_per_second: float, max_concurrency: int) -> Gates:
+    """Gates with such a rate."""
+    gates = Gates(requests_per_second, max_concurrency)
+    gates.rate = Unlearned(requests_per_second)
+    return gates
 
 
 class Heard(NamedTuple):

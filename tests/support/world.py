@@ -262,5 +262,5 @@ class World(Surroundings):
             and not any(p.pending or p.holds for p in self.engine.partitions.values())
             and (flight.events, flight.bytes) == (0, 0)
             and len(self.settlement.in_flight) == 0
-            and not self.engine._paused
+            and not self.engine.reading.paused
         )

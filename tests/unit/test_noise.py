@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from consumer.hold_gate import GateState
 from consumer.limits import Gates
 from consumer.noise import DENSE, MOST, PROOF_SECONDS, Noise
-from tests.support.limited_server import LIMITERS, Bucket, Client, Unlearning
+from tests.support.limited_server import LIMITERS, Bucket, Client, unlearning
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,7 +38,7 @@ def pair(
     """Clients that learn, and the same that do not."""
     return (
         clients((Gates(ceiling, 32) for _ in SEEDS), noise, retry_after),
-        clients((Unlearning(ceiling, 32) for _ in SEEDS), noise, retry_after),
+        clients((unlearning(ceiling, 32) for _ in SEEDS), noise, retry_after),
     )
 
 
@@ -120,7 +120,7 @@ def test_a_hidden_limit_is_found_in_noise(
     accepted = known = throttled = heard = 0.0
     for seed in SEEDS:
         client = Client(Gates(CONFIGURED, 32), LIMITERS[limiter](rate), seed=seed)
-        knowing = Client(Unlearning(rate * 0.95, 32), LIMITERS[limiter](rate), seed=seed)
+        knowing = Client(unlearning(rate * 0.95, 32), LIMITERS[limiter](rate), seed=seed)
         for one in (client, knowing):
             one.noise = noise
             one.run(240.0)

@@ -31,6 +31,8 @@ from tests.support.world import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from consumer.messages import Produce
     from consumer.verdict import Answer
 
@@ -155,18 +157,25 @@ def test_a_retry_topic_made_again_does_not_keep_old_attempts_for_ever() -> None:
     assert reached.floor >= reached.next_offset - 2
 
 
+def slow_to_park(
+    answer: Callable[[], Answer | None], parking: list[Produce], retry: RetryPolicy
+) -> World:
+    """A world whose first pixel answers this, and whose retry topic acknowledges when asked to."""
+    return World(
+        answer=lambda request: ok() if request.event_source_id == OTHER_PIXEL else answer(),
+        destinations=PIXELS,
+        batch=ONE_BY_ONE,
+        retry=retry,
+        park_answer=parking.append,
+        parks=True,
+    )
+
+
 def test_a_key_counts_from_its_first_attempt_while_its_event_is_being_parked() -> None:
     """Its next record may be sent before the retry topic has acknowledged the first one."""
     answer = TIMEOUT
     parking: list[Produce] = []
-    world = World(
-        answer=lambda request: ok() if request.event_source_id == OTHER_PIXEL else answer,
-        destinations=PIXELS,
-        batch=ONE_BY_ONE,
-        retry=RetryPolicy(1.0, 5.0),
-        park_answer=parking.append,
-        parks=True,
-    )
+    world = slow_to_park(lambda: answer, parking, RetryPolicy(1.0, 5.0))
     world.take_over()
     world.produce(event("a", event_source_id=PIXEL))
     world.run(3.0)
@@ -190,14 +199,7 @@ def test_an_event_parked_unsent_denies_no_attempt_of_the_next_one_with_its_key()
     answer: Answer | None = None
     announcing: list[Produce] = []
     parking: list[Produce] = []
-    world = World(
-        answer=lambda request: ok() if request.event_source_id == OTHER_PIXEL else answer,
-        destinations=PIXELS,
-        batch=ONE_BY_ONE,
-        retry=RetryPolicy(1.0, 300.0),
-        park_answer=parking.append,
-        parks=True,
-    )
+    world = slow_to_park(lambda: answer, parking, RetryPolicy(1.0, 300.0))
     world.take_over()
     world.produce(event("in the air", event_source_id=PIXEL))
     world.state_answer = announcing.append
