@@ -175,11 +175,12 @@ class Partition:
     def may_commit(self) -> bool:
         """Whether its position is settled: a group without one may have to go on elsewhere.
 
-        Of one whose start the broker has not told the position is a guess: far below the group's.
+        Not so in the retry topic, so that there is always something to prove membership with. Of
+        one whose start the broker has not told the position is a guess: far below the group's.
         """
         if self.start_unknown:
             return False
-        return self.committed is not None or self.state.ready
+        return self.committed is not None or self.state.ready or self.beside is not None
 
     def to_commit(self, *, repeated: bool = False) -> CommitOffset | None:
         """What to commit now; None where it would say nothing new, unless `repeated`."""

@@ -13,6 +13,7 @@ from consumer.recall import STATE_UNREAD
 from consumer.source_events import AssignedPartition
 from consumer.state_phases import REBUILDING, SUPERSEDED, TAKEOVER
 from consumer.state_records import Kind
+from tests.support.state_world import MemoryStores
 from tests.support.world import (
     RETRY,
     STATE,
@@ -157,6 +158,24 @@ def test_an_owner_that_was_questioned_and_proves_itself_goes_on() -> None:
     assert world.holds() == set()
     assert world.outcomes() == {0: "duplicate", 1: "delivered"}
     assert world.sent_ids() == ["b"]
+
+
+def test_an_owner_whose_group_lost_its_offsets_proves_itself_too() -> None:
+    """It commits none for the source before it knows where to go on: the retry topic's will do."""
+    before = World(answer=lambda _request: None, parks=True)
+    before.take_over()
+    before.produce(event("a"))
+    before.run(1.0)
+    world = before.successor(answer=lambda _request: ok(), group={})
+    world.take_over()
+    world.read()
+    world.run(0.1)
+    assert world.holds() == {TAKEOVER}
+    late = world.successor(stores=MemoryStores(), group={})
+    late.take_over()
+    world.run(60.0)
+    assert world.holds() == set()
+    assert world.outcomes() == {0: "delivered"}
 
 
 def test_an_acceptance_that_turns_up_in_the_log_stops_what_waits_to_be_sent_again() -> None:
