@@ -42,6 +42,7 @@ The modules in the order in which an event meets them:
                     events; slowness: of which destinations besides; retry_partition: what is in it;
                     retry_headers: what goes with it)
       deadletter    the original and why it was refused
+      receipt       what became of it, for a topic of its own
       offsets       what may be committed (commits: when; commit_metadata: what is done above it)
       again         what failed and is tried again later
       handover      partitions on their way to another member

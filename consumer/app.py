@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import ctypes
 import gc
+import json
 import logging
 import os
 import signal
@@ -22,6 +23,7 @@ from consumer.admin import Admin
 from consumer.client import Client
 from consumer.emit import Emitter
 from consumer.errors import ConfigError, Problem, StartError, TikTokEventsError
+from consumer.messages import RegistryUnavailable
 from consumer.observer import Observer
 from consumer.pipeline import Pipeline, clock
 from consumer.position import Earliest, Latest
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
     from consumer.config import Config
+    from consumer.receipt import Receipts
     from consumer.settings import SchemaSettings
 
 logger = logging.getLogger(__name__)
@@ -57,8 +60,8 @@ SAMPLE_SECONDS = 1.0
 TOPICS_SECONDS = 60.0
 """Between two looks at the program's own topics: a source may have grown."""
 
-BROKER_PAUSE_SECONDS = 2.0
-"""Between two questions to a broker that was away at the start."""
+START_PAUSE_SECONDS = 2.0
+"""Between two questions to a broker or registry that was away at the start."""
 
 
 def run(config: Config) -> int:
@@ -87,6 +90,7 @@ class App:
     def __init__(self, config: Config, environ: Mapping[str, str]) -> None:
         self._config = config
         self._environ = environ
+        self._receipts = compose.receipts_of(config)
         self._properties = {
             **config.kafka.properties,
             "bootstrap.servers": config.kafka.bootstrap_servers,
@@ -109,6 +113,7 @@ class App:
         engine = compose.engine(
             config,
             targets,
+            receipts=self._receipts,
             begin_trace=telemetry.tracer.begin,
             request_trace=telemetry.tracer.request,
         )
@@ -167,7 +172,7 @@ class App:
             stack.push_async_callback(pipeline.close)
             await admin.start()
             stack.push_async_callback(admin.stop)
-            grown = await _unless_stopped(self._check_topics(topics, status), stop)
+            grown = await _unless_stopped(self._prepare(topics, registry, status), stop)
             if grown is not None:
                 emitter.start()
                 stack.push_async_callback(emitter.stop, config.shutdown_timeout * 0.1)
@@ -226,6 +231,18 @@ class App:
             create=config.kafka.create_topics,
         )
 
+    async def _prepare(
+        self, topics: TopicKeeper, registry: Registry, status: Status
+    ) -> list[tuple[str, int]]:
+        """Makes sure of all that has to be there before the first record is read.
+
+        Returns source topics that have grown while nobody looked, with their partitions now.
+        """
+        grown = await self._check_topics(topics, status)
+        if self._receipts is not None and self._config.schema_.encoding == "confluent":
+            await _register(self._receipts, registry, status)
+        return grown
+
     async def _check_topics(self, topics: TopicKeeper, status: Status) -> list[tuple[str, int]]:
         """Makes sure of the program's own topics; waits for a broker that is away.
 
@@ -240,12 +257,23 @@ class App:
                     raise
                 logger.warning("waiting: %s", error)
                 status.not_ready = error.what
-                await asyncio.sleep(BROKER_PAUSE_SECONDS)
+                await asyncio.sleep(START_PAUSE_SECONDS)
         if problems:
             what = "; ".join(f"{problem.topic}: {problem.what}" for problem in problems)
             how = "; ".join(dict.fromkeys(problem.how_to_mend for problem in problems))
             raise StartError(what, how)
         return [(topic, partitions) for topic, _, partitions in grown]
+
+
+async def _register(receipts: Receipts, registry: Registry, status: Status) -> None:
+    """Registers the schema of receipts; waits for a registry that is away, or does not let it."""
+    subject, schema = f"{receipts.topic}-value", json.dumps(receipts.schema)
+    while isinstance(answer := await registry.register(subject, schema), RegistryUnavailable):
+        what = f"the schema of receipts is not registered as {subject}: {answer.detail}"
+        logger.warning("waiting: %s", what)
+        status.not_ready = what
+        await asyncio.sleep(START_PAUSE_SECONDS)
+    receipts.registered(answer)
 
 
 def registry_of(schema: SchemaSettings, environ: Mapping[str, str]) -> Registry:

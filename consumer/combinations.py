@@ -269,7 +269,6 @@ def _not_built(config: Config) -> Iterator[Finding]:
     later: tuple[tuple[Path, object, str], ...] = (
         (("dedup", "rekey"), config.dedup.rekey, "duplicates must share a partition"),
         (("dead_letter", "max_ratio"), config.dead_letter.max_ratio, "dead letters never stop it"),
-        (("receipts", "topic"), config.receipts.topic, "no receipts are written"),
         (("workers",), config.workers > 1, "start more processes with the same group instead"),
     )
     for path, value, meanwhile in later:

@@ -19,6 +19,7 @@ from consumer.deadletter import DeadLetters
 from consumer.decode import Decoder, Encoding, UnusableSchema
 from consumer.dedup import Keys
 from consumer.deliver import Delivery
+from consumer.encode import single_object_framing
 from consumer.engine import Engine, EngineSettings
 from consumer.errors import ConfigError, Problem
 from consumer.event import ConsentState, Destination
@@ -32,6 +33,7 @@ from consumer.park_choice import ParkingSettings
 from consumer.parking import Parking
 from consumer.payload import Mapper
 from consumer.queues import DeliverySettings
+from consumer.receipt import Receipts
 from consumer.route import Routes
 from consumer.schema_wait import SchemaWaits
 from consumer.schemas import load_schema
@@ -71,7 +73,24 @@ def destinations(config: Config) -> dict[Destination, DestinationSettings]:
 
 def dead_letters(config: Config) -> DeadLetters:
     """What makes dead letters, and names their topics."""
-    return DeadLetters(f"{config.kafka.group_id}/{__version__}", config.dead_letter.topic)
+    return DeadLetters(_consumer(config), config.dead_letter.topic)
+
+
+def receipts_of(config: Config) -> Receipts | None:
+    """What makes receipts, in the source's encoding; None where none are written.
+
+    In Confluent's, `registered` has to be told the schema's id before the first one.
+    """
+    if config.receipts.topic is None:
+        return None
+    schema = load_schema("delivery_receipt")
+    single_object = Encoding(config.schema_.encoding) is Encoding.SINGLE_OBJECT
+    framing = single_object_framing(schema) if single_object else b""
+    return Receipts(config.receipts.topic, schema, _consumer(config), framing)
+
+
+def _consumer(config: Config) -> str:
+    return f"{config.kafka.group_id}/{__version__}"
 
 
 def decoder(config: Config) -> Decoder:
@@ -123,6 +142,7 @@ def engine(
     *,
     begin_trace: Callable[[Headers], TraceIds],
     request_trace: Callable[[bool], TraceIds],
+    receipts: Receipts | None = None,
 ) -> Engine:
     """The engine of one process.
 
@@ -167,7 +187,7 @@ def engine(
             draw=request_trace,
             rng=rng,
         ),
-        settlement=Settlement(dead_letters(config), handles),
+        settlement=Settlement(dead_letters(config), handles, receipts),
         memory=Memory(
             config.own_topics(),
             StateRules(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from consumer.messages import Produce
 
 if TYPE_CHECKING:
-    from consumer.event import Headers, Instant, Item, Origin, Record, Refused
+    from consumer.event import Headers, Instant, Item, Refused
 
 DETAIL_BYTES = 1024
 """The longest `dlq.detail`."""
@@ -59,8 +59,8 @@ class DeadLetters:
         return letter._replace(headers=letter.headers[:original] + kept)
 
     def _headers(self, item: Item, refused: Refused, now: Instant) -> Headers:
-        source, timestamp = _first_source(item), item.record.timestamp
-        detail = _cut(refused.detail, DETAIL_BYTES).decode()
+        source, timestamp = item.first_source, item.record.timestamp
+        detail = cut(refused.detail, DETAIL_BYTES).decode()
         named: tuple[tuple[str, str | int | None], ...] = (
             ("dlq.version", 1),
             ("dlq.reason", refused.reason.value),
@@ -80,14 +80,14 @@ class DeadLetters:
             ("dlq.failed_at", _rfc3339(now)),
             ("dlq.consumer", self.consumer),
             ("dlq.replay.count", item.replay_count),
-            ("dlq.traceparent", _traceparent(item)),
+            ("dlq.traceparent", item.trace.traceparent),
             ("__connect.errors.topic", source.topic),
             ("__connect.errors.partition", source.partition),
             ("__connect.errors.offset", source.offset),
             ("__connect.errors.exception.message", f"{refused.reason.value}: {detail}"),
         )
         return tuple(
-            (name, _cut(str(value), _LONGEST.get(name, IDENTITY_BYTES)))
+            (name, cut(str(value), _LONGEST.get(name, IDENTITY_BYTES)))
             for name, value in named
             if value is not None
         )
@@ -108,16 +108,11 @@ _NEEDED = frozenset(
 _LONGEST = {"__connect.errors.exception.message": DETAIL_BYTES + 64}  # the reason stands before it
 
 
-def _first_source(item: Item) -> Record | Origin:
-    """Where the event was read first: never the retry topic, unless nothing else is known."""
-    return item.record if item.origin is None else item.origin
-
-
 def _original_headers(item: Item) -> Headers:
     return item.record.headers if item.origin is None else item.origin.headers
 
 
-def _cut(text: str, size: int) -> bytes:
+def cut(text: str, size: int) -> bytes:
     """The text as at most `size` bytes of UTF-8, cut at a character; never raises."""
     encoded = text.encode("utf-8", "replace")
     return encoded if len(encoded) <= size else encoded[:size].decode("utf-8", "ignore").encode()
@@ -126,11 +121,3 @@ def _cut(text: str, size: int) -> bytes:
 def _rfc3339(now: Instant) -> str:
     moment = datetime.fromtimestamp(now.wall_ms / 1000, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _traceparent(item: Item) -> str | None:
-    """The item's span as a W3C `traceparent`; None where there is no tracing."""
-    trace = item.trace
-    if not trace.trace_id:
-        return None
-    return f"00-{trace.trace_id:032x}-{trace.span_id:016x}-{'01' if trace.sampled else '00'}"

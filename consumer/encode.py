@@ -30,6 +30,16 @@ class Unencodable(Exception):  # noqa: N818  the finding's own name, as in decod
         super().__init__(detail)
 
 
+def confluent_framing(schema_id: int) -> bytes:
+    """What stands before a value in Confluent's wire format."""
+    return b"\x00" + schema_id.to_bytes(4, "big")
+
+
+def single_object_framing(schema: dict[str, Any]) -> bytes:
+    """What stands before a value in Avro's single-object encoding."""
+    return b"\xc3\x01" + fingerprint(schema)
+
+
 def confluent(
     event: dict[str, Any], schema_id: int, schemas: Sequence[dict[str, Any]], decoder: Decoder
 ) -> bytes:
@@ -40,7 +50,7 @@ def confluent(
     Raises:
         Unencodable: the schema cannot carry the event whole.
     """
-    return _checked(event, b"\x00" + schema_id.to_bytes(4, "big"), schemas, decoder)
+    return _checked(event, confluent_framing(schema_id), schemas, decoder)
 
 
 def single_object(event: dict[str, Any], schema: dict[str, Any], decoder: Decoder) -> bytes:
@@ -49,7 +59,7 @@ def single_object(event: dict[str, Any], schema: dict[str, Any], decoder: Decode
     Raises:
         Unencodable: the schema cannot carry the event whole.
     """
-    return _checked(event, b"\xc3\x01" + fingerprint(schema), [schema], decoder)
+    return _checked(event, single_object_framing(schema), [schema], decoder)
 
 
 def raw(event: dict[str, Any], schema: dict[str, Any], decoder: Decoder) -> bytes:

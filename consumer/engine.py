@@ -302,7 +302,7 @@ class Engine:
             self.delivery.share(min(1.0, owned / self._source_partitions), now)
 
     def acknowledged(self, answers: Iterable[Acknowledged], now: Instant) -> list[Action]:
-        """What became of dead letters and state records."""
+        """What became of records of our own topics."""
         for answer in answers:
             if self._recall.acknowledged(answer, now):
                 continue
@@ -450,6 +450,9 @@ class Engine:
         if commit is not None:
             self._actions.append(commit)
         self._actions += self.reading.adjust(self.partitions.values())
+        if receipts := self._settlement.receipts:
+            self._settlement.receipts = []
+            self._actions += receipts
         actions = self._actions[:]
         self._actions.clear()
         return actions
@@ -491,7 +494,7 @@ class Engine:
             if isinstance(action, FetchSchema):
                 yield from self._arrivals.waiting_for(action.schema_id)
             elif isinstance(action, Produce):
-                yield from self._settlement.letter_of(action.handle)
+                yield from self._settlement.item_of(action.handle)
                 yield from self.parking.item_of(action.handle)
 
     def _let_go(self, partitions: Sequence[Partition], now: Instant) -> None:
@@ -527,7 +530,7 @@ def _leave_tried(retry: Partition, now: Instant) -> None:
     """A retry topic was made again: TikTok may have what was attempted of the one before."""
     for item in retry.pending.values():
         since = maybe_taken_ms(item)
-        if since is not None and item.key:
+        if since is not None and item.key and item.outcome is None:
             retry.state.left(item.key, since, now)
 
 

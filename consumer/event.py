@@ -238,6 +238,13 @@ class TraceIds(NamedTuple):
     sampled: bool
     trace_state: str
 
+    @property
+    def traceparent(self) -> str | None:
+        """The span as a W3C `traceparent`; None where there is no tracing."""
+        if not self.trace_id:
+            return None
+        return f"00-{self.trace_id:032x}-{self.span_id:016x}-{'01' if self.sampled else '00'}"
+
 
 @dataclass(slots=True, eq=False)
 class Attempt:
@@ -276,7 +283,8 @@ class Item:
     `attempt_count` counts all. `first_unknown_ms` is the time of the first attempt whose outcome
     is unknown (wall clock, milliseconds) and `unknown_cause` why it is; `replay_count` how often it
     was replayed. `origin` is the source record's place where the record itself came by the retry
-    topic; `announced` says that the state topic knows of its attempts.
+    topic; `announced` says that the state topic knows of its attempts. `accepted_ms` is when
+    TikTok accepted its key (wall clock, milliseconds): from it, or before it.
     """
 
     record: Record
@@ -304,7 +312,23 @@ class Item:
     detail: str | None = None
     field: str | None = None
     consent: Consent | None = None
+    accepted_ms: int | None = None
     settled: Instant | None = None
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether its record still has to end: not parked, not done with, not another owner's."""
+        return self.owner.active and self.owner.pending.get(self.record.offset) is self
+
+    @property
+    def first_source(self) -> Record | Origin:
+        """Where the event was read first: not the retry topic, unless nothing else is known."""
+        return self.record if self.origin is None else self.origin
+
+    @property
+    def decided(self) -> Consent | None:
+        """What its consent allows; None where it did not come so far that this was asked."""
+        return self.consent or (self.mapped.consent if self.mapped is not None else None)
 
     @property
     def tiktok_code(self) -> int | None:

@@ -106,7 +106,7 @@ class LookUps:
             if within_window(accepted_ms, wall_ms, window_ms):
                 if attempts.since:
                     attempts.forget((item.key,))
-                self._settlement.duplicate(item, now)
+                self._settlement.duplicate(item, accepted_ms, now)
                 continue
             if item.record.offset < rewound_below and self._is_rewound(item, wall_ms):
                 self._settlement.suppress(item, Reason.REWOUND, now)

@@ -13,11 +13,12 @@ class Purpose(StrEnum):
     STATE = "state"
     RETRY = "retry"
     DEAD_LETTER = "dead-letter"
+    RECEIPTS = "receipts"
 
 
 @dataclass(frozen=True, slots=True)
 class OwnTopics:
-    """The names. None means the default: one own topic for each source topic.
+    """The names. None means the default: one own topic for each source topic, and no receipts.
 
     A configured state or retry topic belongs to the only source topic, since it has its partition
     numbers; `consumer.combinations` refuses it beside several.
@@ -27,6 +28,7 @@ class OwnTopics:
     state: str | None = None
     retry: str | None = None
     dead_letter: str | None = None
+    receipts: str | None = None
 
     def state_of(self, source: str) -> str:
         """Where the accepted keys of a source topic are kept."""
@@ -41,12 +43,13 @@ class OwnTopics:
         return self.dead_letter or f"{source}.dlq"
 
     def of(self, source: str) -> dict[Purpose, str]:
-        """All three of a source topic."""
-        return {
+        """All of a source topic."""
+        own = {
             Purpose.STATE: self.state_of(source),
             Purpose.RETRY: self.retry_of(source),
             Purpose.DEAD_LETTER: self.dead_letter_of(source),
         }
+        return own if self.receipts is None else {**own, Purpose.RECEIPTS: self.receipts}
 
 
 def is_topic_name(name: str) -> bool:

@@ -148,7 +148,7 @@ class Registry:
     async def register(self, subject: str, schema: str) -> int | RegistryUnavailable:
         """Adds an Avro schema to a subject; its id, or why it was not taken. Never raises.
 
-        A schema that the subject has already keeps its id.
+        A schema that the subject has already keeps its id; that takes no right to register.
         """
         return await self._in_turn(lambda node: self._register(node, subject, schema))
 
@@ -194,12 +194,14 @@ class Registry:
         return _id(node, document)
 
     async def _register(self, node: str, subject: str, schema: str) -> int:
+        path, body = f"/subjects/{quote(subject, safe='')}", {"schema": schema}
         try:
-            document = await self._ask(
-                node, "POST", f"/subjects/{quote(subject, safe='')}/versions", {"schema": schema}
-            )
-        except _Refused as error:
-            raise _Unavailable(str(error)) from None
+            document = await self._ask(node, "POST", path, body)
+        except (_Refused, _Unavailable):  # not there, or not told: then registering tells
+            try:
+                document = await self._ask(node, "POST", f"{path}/versions", body)
+            except _Refused as error:
+                raise _Unavailable(str(error)) from None
         return _id(node, document)
 
     async def _fetch(self, node: str, schema_id: int) -> SchemaAnswer:

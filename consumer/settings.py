@@ -299,10 +299,11 @@ class DeadLetterSettings(Section):
 
 
 class ReceiptSettings(Section):
-    """A record of each outcome, for analysis."""
+    """A record of each outcome, for analysis and for proof of consent."""
 
     topic: OptionalName = None
-    """Topic of the receipts; null: none are written."""
+    """Topic of the receipts of all source topics, in the source's encoding; null: none are
+    written."""
 
 
 class AdminSettings(Section):
@@ -350,7 +351,7 @@ class Config(Section):
     dead_letter: DeadLetterSettings = Field(default_factory=DeadLetterSettings)
     """Where records go that cannot be delivered."""
     receipts: ReceiptSettings = Field(default_factory=ReceiptSettings)
-    """A record of each outcome, for analysis."""
+    """A record of each outcome, for analysis and for proof of consent."""
     admin: AdminSettings = Field(default_factory=AdminSettings)
     """Health, metrics and status over HTTP."""
     workers: Count = 1
@@ -368,7 +369,11 @@ class Config(Section):
     def own_topics(self) -> OwnTopics:
         """The names of this program's own topics."""
         return OwnTopics(
-            self.kafka.group_id, self.dedup.state_topic, self.retry_topic, self.dead_letter.topic
+            self.kafka.group_id,
+            self.dedup.state_topic,
+            self.retry_topic,
+            self.dead_letter.topic,
+            self.receipts.topic,
         )
 
     @property

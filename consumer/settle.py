@@ -1,9 +1,9 @@
 """Settlement: from a verdict to the one outcome of a record, in the order that loses nothing.
 
 Accepted: state record acknowledged, mark in the local store, then outcome, then offset. Refused:
-dead letter acknowledged, then outcome, then offset. Records that waited for another one's outcome
-get theirs from it.
-What fails on the way (a store, the dead-letter topic) is tried again; its partition is held.
+dead letter acknowledged, then outcome, then offset. Where receipts are written, the offset waits
+for the one of the outcome. Records that waited for another one's outcome get theirs from it.
+What fails on the way (a store, a topic of ours) is tried again; its partition is held.
 """
 
 from __future__ import annotations
@@ -22,36 +22,46 @@ if TYPE_CHECKING:
     from consumer.event import Instant
     from consumer.messages import Acknowledged, Action, Produce
     from consumer.offsets import Partition
+    from consumer.receipt import Receipts
     from consumer.state_log import StateLog
 
 STORE_FAILED = "dedup_store_failed"
 LETTER_REFUSED = "dead_letter_refused"
 LETTER_TOO_LARGE = "dead_letter_too_large"
+RECEIPT_REFUSED = "receipt_refused"
 
 
-class _Letter:
-    """A dead letter that is not acknowledged yet."""
+class _Unacknowledged:
+    """A record of ours that the broker has to acknowledge before an item goes on.
+
+    `refused` is what a dead letter says; None makes it a receipt.
+    """
 
     __slots__ = ("item", "produce", "reduced", "refused")
 
-    def __init__(self, item: Item, refused: Refused, produce: Produce) -> None:
+    def __init__(self, item: Item, produce: Produce, refused: Refused | None = None) -> None:
         self.item = item
-        self.refused = refused
         self.produce = produce
+        self.refused = refused
         self.reduced = False
 
 
 class Settlement:
     """What is between its verdict and its outcome, and who waits for whom."""
 
-    def __init__(self, letters: DeadLetters, handles: Iterator[int]) -> None:
+    def __init__(
+        self, letters: DeadLetters, handles: Iterator[int], receipts: Receipts | None = None
+    ) -> None:
         self.in_flight = InFlight()
         self._dead_letters = letters
+        self._receipts = receipts
         self._handles = handles
-        self._marks: dict[int, tuple[list[Item], Reason | None]] = {}
-        self._letters: dict[int, _Letter] = {}
+        self._marks: dict[int, tuple[list[Item], Reason | None, int]] = {}
+        self._unacknowledged: dict[int, _Unacknowledged] = {}
+        self.receipts: list[Produce] = []
+        """Receipts that are to be written, until the engine has said so."""
         self.settled: list[Item] = []
-        """Items with an outcome, until the engine has told the world."""
+        """Items that are done with, until the engine has told the world."""
         self.promoted: list[Item] = []
         """Items that became the first of their key and are still to be sent."""
 
@@ -72,7 +82,7 @@ class Settlement:
             through = together[0].owner.source.watermark
             produce = state.append(StateKind.ACCEPTED, through, now.wall_ms, keys)
             if active := [item for item in together if item.owner.active]:
-                self._marks[produce.handle] = active, reason
+                self._marks[produce.handle] = active, reason, now.wall_ms
             yield state, produce
 
     def marked(self, handle: int, now: Instant) -> bool:
@@ -83,20 +93,23 @@ class Settlement:
         accepted = self._marks.pop(handle, None)
         if accepted is None:
             return False
-        items, reason = accepted
+        items, reason, accepted_ms = accepted
         for item in items:
+            item.accepted_ms = accepted_ms
             self.settle(item, Outcome.DELIVERED, reason, now)
-            for waiter in self.in_flight.leave(item):
-                self.settle(waiter, Outcome.DUPLICATE, None, now)
+            self._duplicates(self.in_flight.leave(item), accepted_ms, now)
         return True
 
     # Not sent
 
-    def duplicate(self, item: Item, now: Instant) -> None:
+    def duplicate(self, item: Item, accepted_ms: int | None, now: Instant) -> None:
         """The key was accepted before: this item and those that wait for it are duplicates."""
-        self.settle(item, Outcome.DUPLICATE, None, now)
-        for waiter in self.in_flight.leave(item):
-            self.settle(waiter, Outcome.DUPLICATE, None, now)
+        self._duplicates([item, *self.in_flight.leave(item)], accepted_ms, now)
+
+    def _duplicates(self, items: list[Item], accepted_ms: int | None, now: Instant) -> None:
+        for item in items:
+            item.accepted_ms = accepted_ms
+            self.settle(item, Outcome.DUPLICATE, None, now)
 
     def suppress(self, item: Item, reason: Reason, now: Instant) -> None:
         """The item is not sent, on purpose."""
@@ -123,42 +136,55 @@ class Settlement:
         self.promoted += self._promote(others, item.first_unknown_ms)
 
     def acknowledged(self, answer: Acknowledged, now: Instant) -> Action | None:
-        """What became of a dead letter; an action to try again later, where it failed."""
-        letter = self._letters.get(answer.handle)
-        if letter is None:
+        """What became of a dead letter or receipt; an action to try again later, if it failed."""
+        waiting = self._unacknowledged.get(answer.handle)
+        if waiting is None:
             return None
-        owner = letter.item.owner
+        item, handle = waiting.item, answer.handle
         if answer.error is None:
-            del self._letters[answer.handle]
-            owner.release(LETTER_REFUSED, answer.handle)
-            owner.release(LETTER_TOO_LARGE, answer.handle)
-            self.settle(letter.item, Outcome.DEAD_LETTERED, letter.refused.reason, now)
-            return None
-        if answer.error == "too_large":
-            if letter.reduced:
-                owner.hold(LETTER_TOO_LARGE, answer.handle)
+            del self._unacknowledged[handle]
+            for reason in (LETTER_REFUSED, LETTER_TOO_LARGE, RECEIPT_REFUSED):
+                item.owner.release(reason, handle)
+            if waiting.refused is None:
+                self._end(item)
             else:
-                letter.reduced = True
-                letter.produce = self._dead_letters.without_optional_headers(
-                    letter.produce, letter.item
-                )
+                self.settle(item, Outcome.DEAD_LETTERED, waiting.refused.reason, now)
+            return None
+        if waiting.refused is None:
+            item.owner.hold(RECEIPT_REFUSED, handle)
+        elif answer.error != "too_large":
+            item.owner.hold(LETTER_REFUSED, handle)
+        elif waiting.reduced:
+            item.owner.hold(LETTER_TOO_LARGE, handle)
         else:
-            owner.hold(LETTER_REFUSED, answer.handle)
-        return letter.produce
+            waiting.reduced = True
+            waiting.produce = self._dead_letters.without_optional_headers(waiting.produce, item)
+        return waiting.produce
 
     def _produce(self, item: Item, refused: Refused, now: Instant) -> Produce:
         item.detail, item.field = refused.detail, refused.field
         handle = next(self._handles)
         produce = self._dead_letters.letter(item, refused, handle, now)
-        self._letters[handle] = _Letter(item, refused, produce)
+        self._unacknowledged[handle] = _Unacknowledged(item, produce, refused)
         return produce
 
     # Outcomes
 
     def settle(self, item: Item, outcome: Outcome, reason: Reason | None, now: Instant) -> None:
         """Gives an item its outcome, once; what an earlier assignment left over gets none."""
+        if item.outcome is not None or not item.is_pending:
+            return
+        item.outcome, item.reason, item.settled = outcome, reason, now
+        if self._receipts is None:
+            self._end(item)
+        else:
+            produce = self._receipts.receipt(item, next(self._handles))
+            self._unacknowledged[produce.handle] = _Unacknowledged(item, produce)
+            self.receipts.append(produce)
+
+    def _end(self, item: Item) -> None:
+        """An item is done with: its offset may be passed."""
         if item.owner.active and item.owner.settle(item.record.offset):
-            item.outcome, item.reason, item.settled = outcome, reason, now
             self.settled.append(item)
 
     def hand_over(self, gone: Sequence[Partition]) -> list[Item]:
@@ -169,11 +195,15 @@ class Settlement:
         """
         owners = set(gone)
         self._marks = {
-            handle: (left, reason)
-            for handle, (items, reason) in self._marks.items()
+            handle: (left, reason, accepted_ms)
+            for handle, (items, reason, accepted_ms) in self._marks.items()
             if (left := [item for item in items if item.owner not in owners])
         }
-        self._letters = {h: e for h, e in self._letters.items() if e.item.owner not in owners}
+        self._unacknowledged = {
+            handle: waiting
+            for handle, waiting in self._unacknowledged.items()
+            if waiting.item.owner not in owners
+        }
         orphans: list[Item] = []
         for partition in gone:
             for item in partition.pending.values():
@@ -187,15 +217,15 @@ class Settlement:
                     first.waiters.remove(item)
         return orphans
 
-    def letter_of(self, handle: int) -> Iterator[Item]:
-        """The item whose dead letter has this handle and is not acknowledged."""
-        letter = self._letters.get(handle)
-        if letter is not None:
-            yield letter.item
+    def item_of(self, handle: int) -> Iterator[Item]:
+        """The item whose dead letter or receipt has this handle and is not acknowledged."""
+        waiting = self._unacknowledged.get(handle)
+        if waiting is not None:
+            yield waiting.item
 
     def wants(self, handle: int) -> bool:
-        """Whether a dead letter with this handle is still waited for."""
-        return handle in self._letters
+        """Whether a dead letter or receipt with this handle is still waited for."""
+        return handle in self._unacknowledged
 
     def _succeed(self, item: Item) -> list[Item]:
         return self._promote(self.in_flight.leave(item), item.first_unknown_ms) if item.key else []

@@ -114,10 +114,7 @@ def shape(item: Item) -> Shape:
     """What an item's span has in common with many others: few values over a long time."""
     mapped = item.mapped
     topic, partition, *_ = item.record
-    if mapped is None:
-        keys, consent, removed = None, item.consent, None
-    else:
-        keys, consent, removed = mapped.match_keys, item.consent or mapped.consent, mapped.removed
+    keys, removed = (None, None) if mapped is None else (mapped.match_keys, mapped.removed)
     return (
         topic,
         partition,
@@ -127,7 +124,7 @@ def shape(item: Item) -> Shape:
         item.event_source_id,
         item.attempt_count,
         keys,
-        consent,
+        item.decided,
         removed,
         item.field,
     )

@@ -36,6 +36,7 @@ _KEYS: Final[Mapping[Purpose, Path]] = {
     Purpose.STATE: ("dedup", "state_topic"),
     Purpose.RETRY: ("retry_topic",),
     Purpose.DEAD_LETTER: ("dead_letter", "topic"),
+    Purpose.RECEIPTS: ("receipts", "topic"),
 }
 """The key that names the topic for a purpose."""
 
@@ -71,6 +72,7 @@ def _configured(config: Config) -> dict[Purpose, str]:
         Purpose.STATE: names.state,
         Purpose.RETRY: names.retry,
         Purpose.DEAD_LETTER: names.dead_letter,
+        Purpose.RECEIPTS: names.receipts,
     }
     return {purpose: name for purpose, name in given.items() if name is not None}
 
@@ -98,7 +100,7 @@ def _partition_numbers(config: Config, sources: Sequence[str]) -> Iterator[Findi
     if len(config.kafka.topics) == len(sources) == 1:
         return
     for purpose in _configured(config):
-        if purpose is not Purpose.DEAD_LETTER:
+        if purpose in (Purpose.STATE, Purpose.RETRY):
             yield Finding(
                 _KEYS[purpose],
                 "can be set only with one source topic, named in full: partitions of several "

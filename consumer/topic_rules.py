@@ -25,7 +25,10 @@ STATE_RECORD_BYTES: Final = 2 * MOST_KEYS * KEY_BYTES
 """What a state topic must take at least: the keys of our largest record, and as much again for
 what surrounds them."""
 
-_STATE_MESSAGE_BYTES: Final = 1024 * 1024
+RECEIPT_BYTES: Final = 16 * 1024
+"""What a receipts topic must take at least: none has more, whatever the event."""
+
+_DEFAULT_MESSAGE_BYTES: Final = 1024 * 1024
 _ENOUGH_REPLICAS: Final = 3
 """With as many, one may be away and two still acknowledge."""
 
@@ -98,6 +101,8 @@ def settings_of(
             ]
         case Purpose.DEAD_LETTER:
             settings += [*_original_times(purpose), *_size(purpose, told)]
+        case Purpose.RECEIPTS:
+            settings.append(_receipt_size())
     if replicas >= _ENOUGH_REPLICAS:
         settings.append(
             Setting(
@@ -126,6 +131,7 @@ _COMPACTED: Final = {
     Purpose.STATE: "a compacted topic refuses records without a key",
     Purpose.RETRY: "compaction would delete events that wait",
     Purpose.DEAD_LETTER: "compaction would delete dead letters",
+    Purpose.RECEIPTS: "a compacted topic refuses receipts of records without an event_id",
 }
 
 
@@ -158,7 +164,7 @@ def _state(spans: Spans) -> Iterator[Setting]:
     yield Setting("segment.ms", str(segment_ms))
     yield Setting(
         SIZE,
-        str(_STATE_MESSAGE_BYTES),
+        str(_DEFAULT_MESSAGE_BYTES),
         lambda value: int(value) >= STATE_RECORD_BYTES,
         f"it must take records of {STATE_RECORD_BYTES} bytes",
     )
@@ -212,6 +218,15 @@ def _size(purpose: Purpose, sources: Iterable[Mapping[str, str]]) -> Iterator[Se
         "the largest dead letters lose optional headers"
         if purpose is Purpose.DEAD_LETTER
         else "the largest events wait in memory alone",
+    )
+
+
+def _receipt_size() -> Setting:
+    return Setting(
+        SIZE,
+        str(_DEFAULT_MESSAGE_BYTES),
+        lambda value: int(value) >= RECEIPT_BYTES,
+        f"it must take records of {RECEIPT_BYTES} bytes",
     )
 
 

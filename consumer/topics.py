@@ -2,7 +2,8 @@
 
 Each source topic has three: its state topic, its retry topic and its dead-letter topic. The first
 two have a partition for each of the source's; what was accepted and what waits belongs to the owner
-of the source partition with the same number.
+of the source partition with the same number. Receipts, where they are written, have one topic for
+all.
 """
 
 from __future__ import annotations

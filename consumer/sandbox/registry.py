@@ -1,8 +1,9 @@
 """A schema registry over HTTP with the part of Confluent's API that a Kafka client needs.
 
-`GET /schemas/ids/{id}` · `GET /subjects` · `POST /subjects/{subject}/versions` ·
-`GET /subjects/{subject}/versions/latest`, with Confluent's error codes, and Basic or bearer
-authentication on demand. It can be down, slow or answer with a gateway's page.
+`GET /schemas/ids/{id}` · `GET /subjects` · `POST /subjects/{subject}` ·
+`POST /subjects/{subject}/versions` · `GET /subjects/{subject}/versions/latest`, with Confluent's
+error codes, and Basic or bearer authentication on demand. It can be down, slow or answer with a
+gateway's page.
 """
 
 from __future__ import annotations
@@ -193,6 +194,7 @@ class _Front:
         router = application.router
         router.add_get("/schemas/ids/{id:[0-9]+}", self._schema)
         router.add_get("/subjects", self._subjects)
+        router.add_post("/subjects/{subject}", self._find)
         router.add_post("/subjects/{subject}/versions", self._register)
         router.add_get("/subjects/{subject}/versions/latest", self._latest)
         router.add_route("*", "/{path:.*}", self._nothing)
@@ -229,21 +231,28 @@ class _Front:
         return _json(self._schemas.subjects())
 
     async def _register(self, request: web.Request) -> web.StreamResponse:
+        schema = await _given(request)
+        if isinstance(schema, web.Response):
+            return schema
         try:
-            document = orjson.loads(await request.read())
-            references = [
-                Reference(r["name"], r["subject"], r["version"])
-                for r in document.get("references", ())
-            ]
-            if document.get("schemaType", "AVRO") != "AVRO":
-                return _error(422, INVALID_SCHEMA, "only Avro schemas are supported")
-            text, subject = document["schema"], request.match_info["subject"]
-            schema_id = self._schemas.register(subject, text, references)
-        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
-            return _error(422, 422, "A JSON object with the key schema is expected")
+            schema_id = self._schemas.register(request.match_info["subject"], *schema)
         except InvalidSchema as error:
             return _error(422, INVALID_SCHEMA, str(error))
         return _json({"id": schema_id})
+
+    async def _find(self, request: web.Request) -> web.StreamResponse:
+        schema = await _given(request)
+        if isinstance(schema, web.Response):
+            return schema
+        subject = request.match_info["subject"]
+        versions = self._schemas.versions(subject)
+        if not versions:
+            return _error(404, SUBJECT_NOT_FOUND, f"Subject '{subject}' not found.")
+        for number, schema_id in enumerate(versions, 1):
+            if self._schemas.by_id(schema_id) == schema:
+                found = {"subject": subject, "version": number, "id": schema_id}
+                return _json({**found, **_document(schema)})
+        return _error(404, SCHEMA_NOT_FOUND, "Schema not found")
 
     async def _latest(self, request: web.Request) -> web.StreamResponse:
         subject = request.match_info["subject"]
@@ -262,6 +271,20 @@ class _Front:
 
     async def _nothing(self, _: web.Request) -> web.StreamResponse:
         return _error(404, 404, "HTTP 404 Not Found")
+
+
+async def _given(request: web.Request) -> RegisteredSchema | web.Response:
+    """The schema in the request's body, or what is wrong with it."""
+    try:
+        document = orjson.loads(await request.read())
+        references = tuple(
+            Reference(r["name"], r["subject"], r["version"]) for r in document.get("references", ())
+        )
+        if document.get("schemaType", "AVRO") != "AVRO":
+            return _error(422, INVALID_SCHEMA, "only Avro schemas are supported")
+        return RegisteredSchema(document["schema"], references)
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        return _error(422, 422, "A JSON object with the key schema is expected")
 
 
 def _document(schema: RegisteredSchema) -> Mapping[str, object]:

@@ -54,6 +54,7 @@ def test_nothing_is_lost_by_five_kills(real_registry_world: PipelineWorld) -> No
         tiktok={"timeout": f"{TIMEOUT}s"},
         batching={"max_bytes": MAX_BYTES},
         limits={"max_concurrency": 4},
+        receipts={"topic": world.receipts_topic},
     )
     draw = random.Random(2)
     killed: list[float] = []
@@ -85,4 +86,5 @@ def test_nothing_is_lost_by_five_kills(real_registry_world: PipelineWorld) -> No
     assert world.delivery_findings() == []
     assert world.unexplained_repeats(in_the_air_at_a_kill) == []
     assert world.ledger.letter_findings(world.letters(), copies=True) == []
+    assert world.ledger.receipt_findings(world.receipts(), copies=True) == []
     assert world.committed() == world.ledger.ends

@@ -20,17 +20,21 @@ from consumer.park_choice import ParkingSettings
 from consumer.parking import Parking
 from consumer.payload import Mapper
 from consumer.queues import DeliverySettings
+from consumer.receipt import Receipts
 from consumer.route import Routes
 from consumer.schema_wait import SchemaWaits
+from consumer.schemas import load_schema
 from consumer.settle import Settlement
 from consumer.state_phases import StateRules
-from tests.simulation.broker import OWN_TOPICS
+from tests.simulation.broker import OWN_TOPICS, RECEIPTS
 from tests.support.world import START_MS, JsonDecoder, event
 
 if TYPE_CHECKING:
     import random
 
     from consumer.decode import Decoder
+    from consumer.event import Item
+    from consumer.messages import Produce
     from tests.simulation.schedule import Setup
 
 PIXELS = ("C9ABC1234567890DEFGH", "C9OTHER4567890DEFGHIJ", "C9THIRD4567890DEFGHIJ")
@@ -91,7 +95,9 @@ def build_engine(setup: Setup, process: bytes, rng: random.Random) -> Engine:
             draw=_draw,
             rng=rng,
         ),
-        settlement=Settlement(DeadLetters("tiktok-events/simulated"), handles),
+        settlement=Settlement(
+            DeadLetters("tiktok-events/simulated"), handles, _RECEIPTS if setup.receipts else None
+        ),
         memory=Memory(
             OWN_TOPICS,
             StateRules(int(setup.window * 1000), setup.takeover_wait, say_again_after=10),
@@ -120,6 +126,18 @@ def key_of(event_id: str, pixel: int) -> bytes:
     )
     assert isinstance(mapped, Mapped)
     return _KEYS.key(mapped)
+
+
+class _Receipts(Receipts):
+    """Receipts that the judge knows the source record of, as it knows every record: by its key."""
+
+    def receipt(self, item: Item, handle: int) -> Produce:
+        """As the real one, with another key, and the outcome in a header."""
+        told = (("outcome", f"{item.outcome}".encode()),)
+        return super().receipt(item, handle)._replace(key=item.record.key, headers=told)
+
+
+_RECEIPTS = _Receipts(RECEIPTS, load_schema("delivery_receipt"), "tiktok-events/simulated")
 
 
 def _draw(_sampled: bool) -> TraceIds:  # noqa: FBT001  the engine's own signature

@@ -22,6 +22,7 @@ OWN_TOPICS = OwnTopics("group")
 STATE = OWN_TOPICS.state_of(TOPIC)
 RETRY = OWN_TOPICS.retry_of(TOPIC)
 LETTERS = OWN_TOPICS.dead_letter_of(TOPIC)
+RECEIPTS = "receipts"
 
 
 class Broker:

@@ -78,7 +78,7 @@ class BrokerTroubles:
         weather.fail, weather.twice = 0.0, trouble.share
 
     def _letters_fail(self, trouble: Trouble) -> None:
-        self._tell(f"dead letters are refused for {trouble.seconds:.0f} s")
+        self._tell(f"dead letters and receipts are refused for {trouble.seconds:.0f} s")
         weather = self._world.producer_weather
         weather.letters_fail_until = self._clock.now + trouble.seconds
         weather.letters_fail = trouble.share

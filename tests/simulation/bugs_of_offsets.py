@@ -83,6 +83,14 @@ def _letter_is_enough(produce: Original) -> Original:
     return broken
 
 
+def _receipt_is_enough(settle: Original) -> Original:
+    def broken(self: Settlement, item: Any, outcome: Any, reason: Any, now: Any) -> None:
+        settle(self, item, outcome, reason, now)
+        self._end(item)
+
+    return broken
+
+
 def _all_share_it(refuse: Original) -> Original:
     def broken(self: Settlement, item: Any, refused: Any, now: Any) -> Any:
         for waiter in item.waiters or ():
@@ -164,6 +172,10 @@ BUGS: dict[str, Bug] = {
     "letter_unacknowledged": Bug(
         "a record is settled before its dead letter is safe",
         Settlement, "_produce", _letter_is_enough,
+    ),
+    "receipt_unacknowledged": Bug(
+        "a record's offset passes before its receipt is safe",
+        Settlement, "settle", _receipt_is_enough,
     ),
     "correction_refused": Bug(
         "a corrected record shares the refusal of the one that it waited for",

@@ -167,6 +167,7 @@ def draw(seed: int) -> Schedule:
                 appends += scene.appends
     # Who commits seldom reads more again after a crash.
     setup = replace(setup, commit_interval=rng.choice((1.0, 5.0)))
+    setup = replace(setup, receipts=rng.random() < 0.3)
     troubles.sort(key=lambda trouble: trouble.at)
     return Schedule(seed, setup, tuple(sorted(appends)), tuple(troubles), seconds)
 

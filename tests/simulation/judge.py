@@ -61,6 +61,8 @@ class Judge:
             self.notes.fail("one outcome", f"{record!r} has two outcomes in one assignment")
         before.add(record.offset)
         source = self.truth.source_of(item)
+        if self._setup.receipts and outcome not in self.truth.receipts.get(source.serial, ()):
+            self.notes.fail("receipt", f"{record!r} is settled before its receipt is safe")
         if not self._may_end(process, item, source):
             self.notes.fail(
                 "outcome",
@@ -79,11 +81,14 @@ class Judge:
         kind, reason, event_id = source.kind, item.reason, source.event_id
         match item.outcome:
             case Outcome.DELIVERED:
-                if item.key not in process.disk.of(item.owner.source.tp).keys:
+                # While it waits for its receipt, the disk may be lost again.
+                is_new = not self._setup.receipts
+                if is_new and item.key not in process.disk.of(item.owner.source.tp).keys:
                     self.notes.fail("marked", f"{event_id} is delivered, and not in the store")
                 return kind in _SENDABLE and event_id in self.truth.known
             case Outcome.DUPLICATE:
-                return kind in _EVENTS and self._is_accepted_lately(event_id)
+                ago = _waited(process, item)
+                return kind in _EVENTS and self._is_accepted_lately(event_id, ago)
             case Outcome.SUPPRESSED:
                 return (kind, reason) in _SUPPRESSED or (
                     reason is Reason.REWOUND
@@ -94,9 +99,9 @@ class Judge:
             case _:
                 return False
 
-    def _is_accepted_lately(self, event_id: str) -> bool:
-        """Whether the state topic tells of an acceptance that counts still, by some clock."""
-        oldest = self._clock.now - self._setup.window - self._setup.wall_skew - _MOMENT
+    def _is_accepted_lately(self, event_id: str, ago: float) -> bool:
+        """Whether so many seconds ago the state topic told of an acceptance that counted still."""
+        oldest = self._clock.now - ago - self._setup.window - self._setup.wall_skew - _MOMENT
         return any(known.told_at > oldest for known in self.truth.known.get(event_id, ()))
 
     def _may_be_letter(self, item: Item, source: Source) -> bool:
@@ -238,6 +243,12 @@ _SENDABLE = frozenset({Kind.GOOD, Kind.STRIPPED, Kind.SCHEMA})
 _EVENTS = _SENDABLE | {Kind.BAD}
 _LETTERS = frozenset({(Kind.BAD, Reason.REJECTED), (Kind.GARBAGE, Reason.UNDECODABLE)})
 _SUPPRESSED = frozenset({(Kind.TOMBSTONE, Reason.TOMBSTONE), (Kind.DENIED, Reason.CONSENT)})
+
+
+def _waited(process: Process, item: Item) -> float:
+    """For how many seconds an item that has its outcome has waited for its receipt."""
+    assert item.settled is not None
+    return process.now.mono - item.settled.mono
 
 
 def _place(item: Item) -> str:

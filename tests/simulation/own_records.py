@@ -1,4 +1,4 @@
-"""What must hold for the consumer's own topics: state records, parked records, dead letters."""
+"""What must hold for the consumer's own topics: state, retry, dead letters and receipts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from consumer.event import TopicPartition
 from consumer.state_records import Kind, StateValue, decode, split
-from tests.simulation.broker import LETTERS, RETRY, STATE, TOPIC
+from tests.simulation import broker as topics
+from tests.simulation.broker import STATE, TOPIC
 from tests.simulation.truth import Known
 
 if TYPE_CHECKING:
@@ -56,14 +57,20 @@ class OwnRecords:
         """A record can be read by everybody."""
         if tp.topic == STATE:
             self._state_record(tp.partition, entry)
-        elif tp.topic in {RETRY, LETTERS}:
-            serial = int(entry.key or b"-1")
-            if tp.topic == RETRY:
+            return
+        serial = int(entry.key or b"-1")
+        match tp.topic:
+            case topics.RETRY:
                 self._truth.parked.add(serial)
-            else:
+            case topics.LETTERS:
                 reason = dict(entry.headers)["dlq.reason"] or b""
                 self._truth.letters.setdefault(serial, set()).add(reason.decode())
-            self._notes.note(4, entry.offset, serial)
+            case topics.RECEIPTS:
+                outcome = dict(entry.headers)["outcome"] or b""
+                self._truth.receipts.setdefault(serial, set()).add(outcome.decode())
+            case _:
+                return
+        self._notes.note(4, entry.offset, serial)
 
     def _state_record(self, partition: int, entry: Entry) -> None:
         value = decode(entry.value)

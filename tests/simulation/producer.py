@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from consumer.event import TopicPartition
 from consumer.messages import Acknowledged
-from tests.simulation.broker import LETTERS
+from tests.simulation.broker import LETTERS, RECEIPTS
 
 if TYPE_CHECKING:
     import random
@@ -71,7 +71,7 @@ class Producer:
         if now < self._blocked.get(tp, 0.0):
             self._later(tp, lambda: self._arrive(tp, produce))
             return
-        if produce.topic == LETTERS and now < weather.letters_fail_until:
+        if produce.topic in {LETTERS, RECEIPTS} and now < weather.letters_fail_until:
             if self._rng.random() < weather.letters_fail:
                 too_large = self._rng.random() < _TOO_LARGE
                 self._fail(produce, "too_large" if too_large else "retriable", 0.1)
@@ -121,7 +121,7 @@ _GIVES_UP = 0.5
 """Share of the records for a partition without a leader whose time runs out."""
 
 _TOO_LARGE = 0.2
-"""Share of the refused dead letters that are refused as too large."""
+"""Share of the refused dead letters and receipts that are refused as too large."""
 
 _WRITTEN_ALL_THE_SAME = 0.4
 """Share of the failed records that are in the log."""

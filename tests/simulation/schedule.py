@@ -56,7 +56,7 @@ class Fault(StrEnum):
     PARTITION_DOWN = "partition down"
     PRODUCES_FAIL = "produces fail"
     PRODUCES_TWICE = "produces twice"
-    LETTERS_FAIL = "dead letters fail"
+    LETTERS_FAIL = "dead letters and receipts fail"
     MARKERS = "transaction markers"
     SOURCE_RETENTION = "source retention"
     SOURCE_TRUNCATED = "source truncated"
@@ -128,6 +128,7 @@ class Setup:
     cooperative_pause: float = 1.0
     wall_skew: float = 0.0
     commit_interval: float = 1.0
+    receipts: bool = False
 
     @property
     def takeover_wait(self) -> float:

@@ -57,6 +57,8 @@ class Truth:
         """The member that announced a key last, in the order of the log."""
         self.event_of: dict[bytes, str] = {}
         self.letters: dict[int, set[str]] = {}
+        self.receipts: dict[int, set[str]] = {}
+        """The outcomes that the receipts of each record tell."""
         self.parked: set[int] = set()
         self.opens: dict[int, list[tuple[int, bytes]]] = {}
         """Offsets and members of the `open` records, by partition."""

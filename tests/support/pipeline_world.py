@@ -11,9 +11,11 @@ import uuid
 import zlib
 from collections import Counter
 from dataclasses import dataclass, field
+from io import BytesIO
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+import fastavro
 import orjson
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, the stubs forget it
     AdminClient,
@@ -28,6 +30,7 @@ from consumer.sandbox.expectations import compare, expected_totals
 from consumer.sandbox.faults import FaultKind
 from consumer.sandbox.ground_truth import EventIdentity
 from consumer.sandbox.samples import PIXELS, Sample
+from consumer.schemas import load_schema
 from tests.support.consumer_process import ConsumerProcess
 from tests.support.events import SCHEMA, confluent, purchase
 
@@ -47,8 +50,11 @@ TOKENS = {"TOKEN_ONE": "first-token-of-the-tests", "TOKEN_TWO": "second-token-of
 SCHEMA_TEXT = orjson.dumps(SCHEMA).decode()
 """The event schema, as producers register it."""
 
+_RECEIPT = fastavro.parse_schema(load_schema("delivery_receipt"))
+
 _TOLD = 20
 _TIMEOUT = 20.0
+_COUNTED: Mapping[str, str] = dict.fromkeys((Outcome.DELIVERED, Outcome.DUPLICATE), "counted")
 _TAKEN_UNSEEN = frozenset({FaultKind.CLOSE_AFTER, FaultKind.LATE})
 
 
@@ -118,6 +124,38 @@ class Ledger:
                 yield f"{position} must be a dead letter ({sample.reason}) and is none"
             elif found[position] > 1 and not copies:
                 yield f"{position} is a dead letter {found[position]} times"
+
+    def receipt_findings(
+        self, receipts: Iterable[Mapping[str, Any]], *, copies: bool = False
+    ) -> list[str]:
+        """What is wrong with a receipts topic: one for each record, with its outcome and reason.
+
+        `copies` allows several of one record, as a crash may leave them.
+        """
+        return list(islice(self._receipt_findings(receipts, copies=copies), _TOLD))
+
+    def _receipt_findings(
+        self, receipts: Iterable[Mapping[str, Any]], *, copies: bool
+    ) -> Iterator[str]:
+        found: Counter[tuple[int, int]] = Counter()
+        for receipt in receipts:
+            position = receipt["source_partition"], receipt["source_offset"]
+            found[position] += 1
+            sample = self._by_position.get(position)
+            if sample is None:
+                yield f"{position} has a receipt and is no record"
+                continue
+            # Of copies of an event any may be the one that was delivered.
+            outcome = _COUNTED.get(receipt["outcome"], receipt["outcome"])
+            if outcome != _COUNTED.get(sample.outcome, sample.outcome):
+                yield f"{position} is {receipt['outcome']} by its receipt, not {sample.outcome}"
+            if receipt["reason"] != (sample.reason and sample.reason.value):
+                yield f"{position} has reason {receipt['reason']}, not {sample.reason}"
+        for position in self._by_position:
+            if not found[position]:
+                yield f"{position} has no receipt"
+            elif found[position] > 1 and not copies:
+                yield f"{position} has {found[position]} receipts"
 
 
 @dataclass
@@ -234,6 +272,19 @@ class PipelineWorld:
         """Every dead letter."""
         return self.kafka.read_all(self.letters_topic)
 
+    @property
+    def receipts_topic(self) -> str:
+        """The receipts topic, where receipts are written."""
+        return f"{self.topic}.receipts"
+
+    def receipt_records(self) -> list[Record]:
+        """Every record of the receipts topic."""
+        return self.kafka.read_all(self.receipts_topic)
+
+    def receipts(self) -> list[dict[str, Any]]:
+        """Every receipt, read with our schema."""
+        return [read_receipt(record.value) for record in self.receipt_records()]
+
     def letter_reasons(self) -> Counter[str]:
         """The dead letters, counted by reason."""
         return Counter(
@@ -288,6 +339,13 @@ class PipelineWorld:
         while not wanted.items() <= self.kafka.topic_config(topic).items():
             assert time.monotonic() < deadline, f"{topic} does not take {wanted}"
             time.sleep(0.05)
+
+
+def read_receipt(value: bytes | None) -> dict[str, Any]:
+    """A receipt in Confluent's wire format, read with our schema."""
+    found = fastavro.schemaless_reader(BytesIO((value or b"")[5:]), _RECEIPT, None)
+    assert isinstance(found, dict)
+    return found
 
 
 def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -54,8 +54,10 @@ from consumer.park_choice import ParkingSettings
 from consumer.parking import Parking
 from consumer.payload import Mapper
 from consumer.queues import DeliverySettings
+from consumer.receipt import Receipts
 from consumer.route import Routes
 from consumer.schema_wait import SchemaWaits
+from consumer.schemas import load_schema
 from consumer.settle import Settlement
 from consumer.source_events import CommitResult
 from consumer.state_phases import StateRules
@@ -74,6 +76,8 @@ PIXEL = "C9ABC1234567890DEFGH"
 OWN_TOPICS = OwnTopics("group")
 STATE = OWN_TOPICS.state_of(TOPIC)
 RETRY = OWN_TOPICS.retry_of(TOPIC)
+RECEIPTS = "receipts"
+TEST_RECEIPTS = Receipts(RECEIPTS, load_schema("delivery_receipt"), "tiktok-events/test")
 
 
 @dataclass
@@ -98,8 +102,9 @@ class Clock:
 class Surroundings:
     """The engine's surroundings: everything it asks for is answered as the fields say.
 
-    `answer` judges a request, `letter_answer` a dead letter, `park_answer` a record of the retry
-    topic, `registry` a question; None leaves it in the air. `store_fails`, `marks_fail`,
+    `answer` judges a request, `letter_answer` a dead letter, `receipt_answer` a receipt (without
+    it none are written), `park_answer` a record of the retry topic, `registry` a question; None
+    leaves it in the air. `store_fails`, `marks_fail`,
     `state_unread` and `commit_error` make the store (wholly or at marks), reads of the state topic
     and the group coordinator fail; `commits_wait` leaves commits in the air. The state topic takes
     every record, unless `state_answer` says what becomes of one. What stands in Kafka and on disks
@@ -123,6 +128,7 @@ class Surroundings:
     store_fails: bool = False
     marks_fail: bool = False
     letter_answer: Callable[[Produce], Acknowledged | None] = lambda p: Acknowledged(p.handle)
+    receipt_answer: Callable[[Produce], Acknowledged | None] | None = None
     park_answer: Callable[[Produce], Acknowledged | None] | None = None
     registry: Callable[[int], SchemaAnswer | None] = lambda _schema_id: None
     decoder: JsonDecoder = field(default_factory=JsonDecoder)
@@ -140,11 +146,13 @@ class Surroundings:
         self.handles = itertools.count(1)
         self.spans = itertools.count(1)
         self.delivery = self._delivery()
-        self.settlement = Settlement(DeadLetters("tiktok-events/test"), self.handles)
+        receipts = None if self.receipt_answer is None else TEST_RECEIPTS
+        self.settlement = Settlement(DeadLetters("tiktok-events/test"), self.handles, receipts)
         self.engine = self._engine()
         self.requests: list[Request] = []
         self.in_air: list[Request] = []
         self.letters: list[Produce] = []
+        self.receipts: list[Produce] = []
         self.marks: list[StoreMarks] = []
         self.appended: list[Produce] = []
         self.parked: list[Item] = []
@@ -297,6 +305,9 @@ class Surroundings:
             return self.state_answer(produce) if self.state_answer else self.write(produce)
         if produce.topic == RETRY:
             return self.park_answer(produce) if self.park_answer else self.put_by(produce)
+        if produce.topic == RECEIPTS and self.receipt_answer is not None:
+            self.receipts.append(produce)
+            return self.receipt_answer(produce)
         self.letters.append(produce)
         return self.letter_answer(produce)
 

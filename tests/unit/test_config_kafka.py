@@ -73,6 +73,8 @@ def test_own_topics_are_named_by_the_configuration() -> None:
         "dedup: {state_topic: s}\nretry_topic: r\ndead_letter: {topic: d}"
     ).own_topics()
     assert list(given_names.of("conversions").values()) == ["s", "r", "d"]
+    receipts = config_of("kafka: {group_id: g}\nreceipts: {topic: t}").own_topics()
+    assert list(receipts.of("a").values()) == ["g.a.dedup", "g.a.retry", "a.dlq", "t"]
 
 
 def test_any_group_will_do_where_the_topics_are_named() -> None:

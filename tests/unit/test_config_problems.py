@@ -77,7 +77,7 @@ ONE_PROBLEM = [
     ("admin: {token: s3cret}", "admin.token", "name its place"),
     ("shutdown_timeout: 5m", "shutdown_timeout", "below max.poll.interval.ms (5m)"),
     ("dedup: {rekey: true}", "dedup.rekey", "not supported yet"),
-    ("receipts: {topic: t}", "receipts.topic", "not supported yet"),
+    ("receipts: {topic: conversions.dlq}", "receipts.topic", "own dead-letter topic as well"),
     ("dead_letter: {max_ratio: 0.1}", "dead_letter.max_ratio", "not supported yet"),
     ("workers: 2", "workers", "not supported yet"),
     ("batching: []", "batching", "mapping of keys"),

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from consumer.own_topics import OwnTopics, Purpose, is_topic_name
 from consumer.state_records import MOST_KEYS, Kind, StateValue, encode
 from consumer.topic_checks import CheckRules, Cluster, OwnTopicCheck, Topic, TopicProblem
-from consumer.topic_rules import DAY_MS, STATE_RECORD_BYTES, Spans, faults, settings_of
+from consumer.topic_rules import (
+    DAY_MS,
+    RECEIPT_BYTES,
+    STATE_RECORD_BYTES,
+    Spans,
+    faults,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,6 +106,8 @@ FAULTS = [
     (Purpose.RETRY, "max.message.bytes", "1048587", "smaller records than its source"),
     (Purpose.DEAD_LETTER, "cleanup.policy", "compact", "delete dead letters"),
     (Purpose.DEAD_LETTER, "max.message.bytes", "1048587", "smaller records than its source"),
+    (Purpose.RECEIPTS, "cleanup.policy", "compact", "records without an event_id"),
+    (Purpose.RECEIPTS, "max.message.bytes", str(RECEIPT_BYTES - 1), "records of 16384 bytes"),
 ]
 
 
@@ -219,14 +228,19 @@ def test_only_topics_with_partition_numbers_must_not_stay_too_small(
     purpose: Purpose,
     create: bool,  # noqa: FBT001  a parameter of the table
 ) -> None:
-    """Where extending is forbidden or fails, dead letters still have a partition to go to."""
+    """Where extending is forbidden or fails, dead letters still have a partition to go to.
+
+    Receipts are never extended: how many partitions they have is their readers' business.
+    """
     maker = Maker("CLUSTER_AUTHORIZATION_FAILED: no")
     one = check(purpose, there=Topic(2, 1), config=fresh(purpose))
     problems, _ = judged(replace(one, rules=replace(RULES, create=create)), maker)
-    assert maker.extended == ({"own": 4} if create else {})
+    extends = create and purpose is not Purpose.RECEIPTS
+    assert maker.extended == ({"own": 4} if extends else {})
     told = [problem.how_to_mend for problem in problems]
     expected = "kafka-topics.sh --bootstrap-server broker:9092 --alter --topic own --partitions 4"
-    assert told == ([] if purpose is Purpose.DEAD_LETTER else [expected])
+    numbered = purpose in {Purpose.STATE, Purpose.RETRY}
+    assert told == ([expected] if numbered else [])
 
 
 def test_nothing_is_made_for_a_source_that_is_not_there() -> None:
