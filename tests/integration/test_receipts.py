@@ -56,7 +56,8 @@ def test_every_record_has_its_receipt_by_a_registered_schema(
 
     asked = {seen.request_id for seen in world.emulator.requests()}
     for record, receipt in zip(records, receipts, strict=True):
-        assert record.key == (receipt["event_id"] and receipt["event_id"].encode())
+        event_id = receipt["event_id"]
+        assert record.key == (None if event_id is None else event_id.encode())
         if receipt["outcome"] == "delivered":
             assert receipt["request_id"] in asked
             assert receipt["tiktok_code"] == 0
