@@ -212,6 +212,8 @@ _LONGEST_MESSAGE = 4096
 folded first: a run of it must not multiply the ways in which a pattern can fail."""
 _ENVELOPE_FIELDS = frozenset({"event_source", "event_source_id", "test_event_code", "access_token"})
 _NOBODY = Blame()
+_LONGS = range(-(2**63), 2**63)
+"""What a receipt or a span can hold; a code beyond came from nobody who knows TikTok's API."""
 
 
 def blame(message: str | None, events: int) -> Blame:
@@ -245,7 +247,7 @@ def judge(answer: Answer, events: int) -> Verdict:
         return Verdict(rule.kind, rule, None, None, None, None, None, answer.failure, _NOBODY)
     body = _parse(answer.body)
     code = body.get("code")
-    if type(code) is not int:
+    if type(code) is not int or code not in _LONGS:
         rule = rule_for_status(answer.status or 0)
         return Verdict(
             rule.kind,

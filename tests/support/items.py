@@ -75,7 +75,7 @@ attempts = st.builds(
     http_status=st.none() | st.sampled_from([200, 401, 429, 503]),
     code=st.none()
     | st.sampled_from([0, 20001, 40002, 40100, -1])
-    | st.integers(min_value=0, max_value=2**64 - 1),
+    | st.integers(min_value=0, max_value=2**63 - 1),
     request_id=st.none() | st.text("0123456789abcdef", min_size=1, max_size=40),
     verdict=st.none() | st.sampled_from(["accepted", "retry", "rejected", "held"]),
     error=st.none() | st.sampled_from(["timeout", "connection"]),

@@ -127,6 +127,7 @@ def test_maintenance_pauses_for_long() -> None:
         pytest.param(b'{"code": null}', id="null"),
         pytest.param(b"[0]", id="a list"),
         pytest.param(b'{"code": 99999999999999999999999}', id="a number beyond all codes"),
+        pytest.param(b'{"code": 9223372036854775808}', id="a number that no receipt can hold"),
         pytest.param(b"[" * 5000, id="deeply nested"),
         pytest.param(b'{"code": 0', id="cut off"),
     ],
