@@ -51,6 +51,8 @@ MOST_REFERENCES = 256
 
 _OK, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT = 200, 401, 403, 404, 409
 _REDIRECTS = range(300, 400)
+_IDS = range(2**32)
+"""Confluent's wire format has four bytes for an id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,7 +309,7 @@ def _read(node: str, document: Any) -> tuple[str, list[tuple[str, int]]]:
 
 def _id(node: str, document: Any) -> int:
     found = document.get("id") if isinstance(document, dict) else None
-    if type(found) is not int:
+    if type(found) is not int or found not in _IDS:
         raise _Unavailable(f"{_place(node)}: an answer without an id")
     return found
 

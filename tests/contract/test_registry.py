@@ -59,7 +59,7 @@ async def stub(
 ) -> AsyncIterator[str]:
     """A server with only this to say; its address."""
     application = web.Application()
-    application.router.add_get("/{path:.*}", answer)
+    application.router.add_route("*", "/{path:.*}", answer)
     runner = web.AppRunner(application, access_log=None, shutdown_patience=0.1)
     await runner.setup()
     try:
@@ -183,6 +183,75 @@ async def test_a_slow_registry_is_unavailable_after_the_time_out(sandbox: Runnin
         answer = await registry.fetch(1)
     assert isinstance(answer, RegistryUnavailable)
     assert "no answer within 0.1 s" in answer.detail
+
+
+async def test_a_schema_is_registered_once_and_keeps_its_id(server: Server) -> None:
+    """Whoever registers what is there already is told its id."""
+    subject = f"receipts-{next(_NUMBERS)}-value"
+    async with client(server.url) as registry:
+        assert await registry.latest(subject) is None
+        schema_id = await registry.register(subject, EVENT)
+        assert isinstance(schema_id, int)
+        assert await registry.register(subject, EVENT) == schema_id
+        assert await registry.latest(subject) == schema_id
+        answer = await registry.fetch(schema_id)
+    assert isinstance(answer, SchemaFound)
+    assert json.loads(answer.schemas[-1]) == json.loads(EVENT)
+
+
+async def test_what_is_registered_already_takes_no_right_to_register() -> None:
+    """It is looked up first; without either nothing is said but why."""
+    known = True
+
+    async def answer(request: web.Request) -> web.Response:
+        if known and not request.path.endswith("/versions"):
+            return web.json_response({"id": 7})
+        return web.json_response({"error_code": 40301}, status=403)
+
+    async with stub(answer) as url, client(url) as registry:
+        assert await registry.register("receipts-value", EVENT) == 7
+        known = False
+        told = await registry.register("receipts-value", EVENT)
+    assert isinstance(told, RegistryUnavailable)
+    assert "HTTP 403, check schema.registry_auth" in told.detail
+
+
+async def test_a_schema_that_the_subject_cannot_take_says_so() -> None:
+    """Its others were made by somebody else."""
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.path.endswith("/versions"):
+            return web.json_response({"error_code": 409}, status=409)
+        return web.json_response({"error_code": 40403}, status=404)
+
+    async with stub(answer) as url, client(url) as registry:
+        told = await registry.register("receipts-value", EVENT)
+    assert isinstance(told, RegistryUnavailable)
+    assert "HTTP 409, it is not compatible" in told.detail
+
+
+@pytest.mark.parametrize("schema_id", [-1, 2**32, "7", True, None, 7.0])
+async def test_an_id_that_no_record_can_carry_is_none(schema_id: object) -> None:
+    """Four bytes stand for it in Confluent's wire format."""
+
+    async def answer(_request: web.Request) -> web.Response:
+        return web.json_response({"id": schema_id})
+
+    async with stub(answer) as url, client(url) as registry:
+        for told in (await registry.register("a", EVENT), await registry.latest("a")):
+            assert isinstance(told, RegistryUnavailable)
+            assert told.detail.endswith("an answer without an id")
+
+
+async def test_a_node_that_is_down_is_passed_over_when_registering(
+    sandbox: RunningRegistry,
+) -> None:
+    """Any node of a registry takes a schema."""
+    async with serve() as other:
+        await other.down()
+        async with client(f"{other.url},{sandbox.url}") as registry:
+            assert isinstance(await registry.register("receipts-value", EVENT), int)
+    assert sandbox.schemas.subjects() == ["receipts-value"]
 
 
 @pytest.mark.parametrize("status", [200, 404, 500, 503])
