@@ -256,7 +256,8 @@ class Parking:
             if partition.high is not None:
                 retry.reaches(partition.high, writing=retry in writing)
             pending = partition.pending.values()
-            mapped = [item.mapped for item in pending if item not in kept]
+            # One that has its outcome is here for its receipt alone.
+            mapped = [i.mapped for i in pending if i.outcome is None and i not in kept]
             stuck = sum([m is not None and m.destination in shut for m in mapped])
             retry.stuck = stuck - retry.leaving
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from consumer.event import Outcome
 from consumer.parking import LOOK_SECONDS, SWEEP_SECONDS
 from consumer.retry_partition import RetryPartition
 from tests.support.parking_yard import A, B, C, Yard
@@ -83,6 +84,16 @@ def test_the_last_probe_stays_while_others_go_to_the_tail() -> None:
     probe, *_ = yard.items()
     assert [(produce.value or b"")[:2] for produce in yard.poll()] == [b"1:"] * 3
     assert probe in yard.items()
+
+
+def test_what_waits_for_its_receipt_alone_makes_nobody_move() -> None:
+    """It has its outcome, and goes without its destination."""
+    yard = blocked_by_two()
+    for item in yard.items():
+        item.outcome = Outcome.DUPLICATE
+    yard.poll()
+    assert not yard.waits()
+    assert [retry.stuck for retry in yard.parking._retries.values()] == [0]
 
 
 def test_a_probe_of_the_retry_topic_stays_rather_than_one_of_the_source() -> None:
