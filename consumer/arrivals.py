@@ -14,6 +14,7 @@ from consumer.intake import Intake, SchemaNeeded
 from consumer.messages import FetchSchema
 from consumer.retry_headers import restore
 from consumer.schema_wait import MOST_WAITING, SchemaWaits
+from consumer.verdict import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -170,6 +171,11 @@ class Arrivals:
         consent = strictest(first.consent, waiter.consent)
         if consent == first.consent:
             return
+        last = first.attempts[-1] if first.attempts else None
+        if last is not None and last.verdict == Kind.ACCEPTED.value:
+            return  # TikTok has it: there is no next attempt
+        if last is not None and last.verdict is None and first.mapped is not None:
+            last.sent_as.setdefault(first, first.mapped)
         found = self._intake.restrict(first, consent, now.wall_ms)
         if isinstance(found, Refused):
             self._delivery.withdraw(first, found)

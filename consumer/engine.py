@@ -277,6 +277,7 @@ class Engine:
     def answered(self, handle: int, answer: Answer, now: Instant) -> list[Action]:
         """What came back for a request."""
         judged = self.delivery.answered(handle, answer, now)
+        judged.tell_as_sent()
         self._actions.append(AttemptFinished(judged.attempt))
         if judged.accepted:
             reason = Reason.PARTIAL if judged.verdict.rule.partial else None

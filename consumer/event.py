@@ -253,7 +253,8 @@ class Attempt:
     `verdict` is the verdict's name; `error` is `timeout`, `connection` or None. `events` is the
     number of events in the request and `linked` the sampled ones' span identities. `repeats` counts
     the events in it that TikTok may have taken before, by why that is not known. `alert` says that
-    somebody has to look at the answer.
+    somebody has to look at the answer. `sent_as`: what of it was mapped anew for the next attempt,
+    under a stricter consent, as it is in this one.
     """
 
     number: int
@@ -272,6 +273,7 @@ class Attempt:
     error: str | None = None
     alert: bool = False
     repeats: Mapping[str, int] = dataclass_field(default_factory=dict)
+    sent_as: dict[Item, Mapped] = dataclass_field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)

@@ -55,3 +55,11 @@ class Judged(NamedTuple):
     accepted: Sequence[Item]
     refused: Sequence[tuple[Item, Refused]]
     cleared: Sequence[Item] = ()
+
+    def tell_as_sent(self) -> None:
+        """What ended was in the request as it was then, not as it was to go in the next one."""
+        if sent_as := self.attempt.sent_as:
+            for item in (*self.accepted, *(item for item, _ in self.refused)):
+                if (mapped := sent_as.get(item)) is not None:
+                    item.mapped, item.event, item.consent = mapped, mapped.event, mapped.consent
+            sent_as.clear()

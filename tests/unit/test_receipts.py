@@ -11,17 +11,20 @@ import pytest
 from hypothesis import given
 
 from consumer.batch import BatchLimits
+from consumer.encode import single_object_framing
 from consumer.event import Origin, TopicPartition, TraceIds
+from consumer.evolution import fingerprint
 from consumer.messages import Acknowledged, Produce
 from consumer.receipt import Receipts
 from consumer.schemas import load_schema
 from consumer.settle import RECEIPT_REFUSED
 from consumer.topic_rules import RECEIPT_BYTES
 from tests.support.items import items
-from tests.support.world import PIXEL, START_MS, TOPIC, World, code, event, ok
+from tests.support.world import PIXEL, START_MS, TIMEOUT, TOPIC, World, code, event, ok
 
 if TYPE_CHECKING:
     from consumer.event import Item
+    from consumer.verdict import Answer
 
 FIRST = TopicPartition(TOPIC, 0)
 SCHEMA = load_schema("delivery_receipt")
@@ -216,6 +219,128 @@ def test_a_receipts_key_is_the_event_id_and_carries_the_events_span_on() -> None
     assert dict(by_key[b"a"].headers) == {"traceparent": (trace.traceparent or "").encode()}
 
 
+GRANTED = {"marketing": "GRANTED", "ad_user_data": "GRANTED", "region": "US"}
+STRIPPED = GRANTED | {"ad_user_data": "DENIED"}
+LIMITED = GRANTED | {"ad_personalization": "DENIED"}
+USER = {"email": PERSONAL[0]}
+TAKEN = ok()
+REFUSED = code(40002, "Invalid value for data.0.event_id: not valid.")
+
+
+def in_the_air() -> World:
+    """An event whose consent allows all is in a request that is not answered yet."""
+    world = World(
+        answer=lambda _: None,
+        receipt_answer=acknowledged,
+        batch=ONE_BY_ONE,
+        limited_data_use_regions=frozenset({"US"}),
+    )
+    world.assign(0)
+    world.produce(event("a", consent=GRANTED, user=USER))
+    return world
+
+
+def deny(world: World, consent: dict[str, str]) -> None:
+    """The same event comes again, and allows less."""
+    world.produce(event("a", consent=consent, user=USER | {"ip": "8.8.8.8"}))
+
+
+@pytest.mark.parametrize("consent", [STRIPPED, LIMITED], ids=["stripped", "cannot be sent so"])
+@pytest.mark.parametrize("answer", [TAKEN, REFUSED], ids=["taken", "refused"])
+def test_a_receipt_shows_the_consent_that_the_last_request_was_made_by(
+    consent: dict[str, str], answer: Answer
+) -> None:
+    """What a later record denies counts for the next attempt: it undoes none that was made."""
+    world = in_the_air()
+    deny(world, consent)
+    world.reply(answer)
+    world.run(1.0)
+    receipt = read(world.receipts[0].value)
+    assert receipt["source_offset"] == 0
+    assert receipt["match_keys"] == ["email"]
+    assert receipt["consent"]["ad_user_data"] == "GRANTED"
+    assert receipt["consent"]["ad_personalization"] == "UNKNOWN"
+    assert receipt["consent"]["fields_removed"] == []
+
+
+def test_a_denial_that_comes_after_the_acceptance_is_not_in_the_receipt() -> None:
+    """Its mark is on the way, and nothing of the event will be sent any more."""
+    world = in_the_air()
+    world.marks_fail = True
+    world.reply(TAKEN)
+    deny(world, STRIPPED)
+    world.marks_fail = False
+    world.run(30.0)
+    first, second = (read(receipt.value) for receipt in world.receipts)
+    assert (first["outcome"], second["outcome"]) == ("delivered", "duplicate")
+    assert first["consent"]["ad_user_data"] == "GRANTED"
+    assert first["match_keys"] == ["email"]
+    assert second["consent"]["ad_user_data"] == "DENIED"
+
+
+def test_a_receipt_shows_the_stricter_consent_that_a_later_attempt_was_made_by() -> None:
+    """The first attempt came to nothing that is known; the second left the identifiers out."""
+    world = in_the_air()
+    deny(world, STRIPPED)
+    world.reply(TIMEOUT)
+    world.run(5.0)
+    world.reply(TAKEN)
+    world.run(1.0)
+    receipt = read(world.receipts[0].value)
+    assert receipt["outcome"] == "delivered"
+    assert receipt["consent"]["fields_removed"] == ["user.email"]
+    assert receipt["match_keys"] == []
+
+
+def test_a_drain_waits_for_receipts() -> None:
+    """They are part of settling: handed over only when acknowledged."""
+    world = World(receipt_answer=lambda _: None, batch=ONE_BY_ONE)
+    world.assign(0)
+    world.produce(event("a"), None)
+    world.run(1.0)
+    world.revoke(0, seconds=60.0)
+    world.run(5.0)
+    assert not world.released
+    world.acknowledge(*(Acknowledged(receipt.handle) for receipt in world.receipts))
+    world.run(1.0)
+    assert world.released == [{FIRST: 2}]
+    assert world.idle()
+
+
+def test_a_drain_ends_before_receipts_that_nobody_takes() -> None:
+    """A stop is not held up by a receipts topic that is gone, and passes no offset for it."""
+    world = World(
+        receipt_answer=lambda produce: Acknowledged(produce.handle, "retriable"),
+        batch=ONE_BY_ONE,
+    )
+    world.assign(0)
+    world.produce(event("a"), None)
+    world.run(60.0)
+    world.revoke(0, seconds=1.0)
+    world.run(1.0)
+    assert world.released == [{FIRST: None}]
+    assert world.settled == []
+    assert world.idle()
+
+
+@pytest.mark.parametrize("encoding", ["single_object", "raw"])
+def test_receipts_without_a_registry_stand_as_their_source_does(encoding: str) -> None:
+    """Behind the fingerprint of their schema, or bare."""
+    receipts = Receipts(
+        "receipts", SCHEMA, "group", single_object_framing(SCHEMA) if encoding != "raw" else b""
+    )
+    world = World(receipt_answer=acknowledged)
+    world.assign(0)
+    world.produce(None)
+    world.run(1.0)
+    value = receipts.receipt(world.settled[0], 1).value or b""
+    if encoding == "single_object":
+        assert value[:2] == b"\xc3\x01"
+        assert value[2:10] == fingerprint(SCHEMA)
+        value = value[10:]
+    assert read(value)["reason"] == "tombstone"
+
+
 @given(items())
 def test_any_settled_item_makes_a_small_receipt_that_can_be_read(item: Item) -> None:
     """Whatever came with the event: its texts are cut, and the topic's least size is enough."""
@@ -245,5 +370,5 @@ def test_without_a_topic_no_receipts_are_made() -> None:
     world.assign(0)
     world.produce(event("a"))
     world.run(5.0)
-    assert world.receipts == []
+    assert world.receipts == world.letters == []
     assert world.committed() == 1
