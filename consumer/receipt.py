@@ -18,6 +18,9 @@ from consumer.messages import Produce
 if TYPE_CHECKING:
     from consumer.event import Consent, Headers, Item, TraceIds
 
+TRACE_STATE_BYTES = 512
+"""The longest `tracestate` that goes along: W3C asks nobody to carry a longer one."""
+
 
 class Receipts:
     """Makes receipts.
@@ -116,5 +119,6 @@ def _context(trace: TraceIds) -> Headers:
     parent = trace.traceparent
     if parent is None:
         return ()
-    named = (("traceparent", parent), ("tracestate", trace.trace_state))
+    state = trace.trace_state if len(trace.trace_state) <= TRACE_STATE_BYTES else ""
+    named = (("traceparent", parent), ("tracestate", state))
     return tuple((name, value.encode()) for name, value in named if value)

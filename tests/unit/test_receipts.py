@@ -15,7 +15,7 @@ from consumer.encode import single_object_framing
 from consumer.event import Origin, TopicPartition, TraceIds
 from consumer.evolution import fingerprint
 from consumer.messages import Acknowledged, Produce
-from consumer.receipt import Receipts
+from consumer.receipt import TRACE_STATE_BYTES, Receipts
 from consumer.schemas import load_schema
 from consumer.settle import RECEIPT_REFUSED
 from consumer.topic_rules import RECEIPT_BYTES
@@ -358,6 +358,23 @@ def test_any_settled_item_makes_a_small_receipt_that_can_be_read(item: Item) -> 
     assert dict(made.headers)["tracestate"] == b"a=1"
     size = len(made.value or b"") + len(made.key or b"") + sum(map(_size, made.headers))
     assert size < RECEIPT_BYTES
+
+
+def test_a_trace_state_as_long_as_a_receipt_stays_behind() -> None:
+    """Whoever makes records chooses it; the topic need not take more for it."""
+    world = World(receipt_answer=acknowledged)
+    world.assign(0)
+    world.produce(None)
+    world.run(1.0)
+    (item,) = world.settled
+    names = {}
+    for size in (TRACE_STATE_BYTES, TRACE_STATE_BYTES + 1):
+        item.trace = TraceIds(1, 2, 3, sampled=True, trace_state="a=" + "1" * (size - 2))
+        names[size] = [name for name, _ in RECEIPTS.receipt(item, 1).headers]
+    assert names == {
+        TRACE_STATE_BYTES: ["traceparent", "tracestate"],
+        TRACE_STATE_BYTES + 1: ["traceparent"],
+    }
 
 
 def _size(header: tuple[str, bytes | None]) -> int:
