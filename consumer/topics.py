@@ -119,7 +119,11 @@ class TopicKeeper:
         if seen == self._all_well:
             return Ensured()
         self._all_well = None
-        problems = [*subscription_problems(self._topics, names), *_unusable(owned)]
+        problems = [
+            *subscription_problems(self._topics, names),
+            *_unusable(owned),
+            *_shared(owned),
+        ]
         if problems:
             return Ensured(problems)
         configs = admin.configs(seen)
@@ -184,4 +188,16 @@ def _unusable(owned: Iterable[tuple[str, Purpose]]) -> Iterator[TopicProblem]:
                 name,
                 f"Kafka takes no topic of this name, which the {purpose} topic would have",
                 "choose a shorter kafka.group_id",
+            )
+
+
+def _shared(owned: Iterable[tuple[str, Purpose]]) -> Iterator[TopicProblem]:
+    """A configured name may be one that follows from the name of a pattern's topic."""
+    first: dict[str, Purpose] = {}
+    for name, purpose in owned:
+        if first.setdefault(name, purpose) is not purpose:
+            yield TopicProblem(
+                name,
+                f"is the {first[name]} topic and the {purpose} topic: each needs one of its own",
+                "choose another name where it is configured",
             )

@@ -263,6 +263,32 @@ async def test_a_name_that_kafka_does_not_take_is_refused_before_anything_is_mad
     assert kafka.partitions("named.dlq") == 0
 
 
+async def test_a_name_that_a_patterns_topic_needs_is_refused_before_anything_is_made(
+    kafka: RealKafka,
+) -> None:
+    """Receipts among accepted keys or dead letters would be read as some; seen only now."""
+    kafka.create_topic("met", 1)
+    for name in ("met.dlq", "grp.met.dedup", "grp.met.retry"):
+        own = OwnTopics("grp", receipts=name)
+        found = await keeper(kafka.bootstrap_servers, "^met$", own=own).ensure()
+        assert [problem.topic for problem in found.problems] == [name]
+        assert "and the receipts topic" in found.problems[0].what
+        assert kafka.partitions(name) == 0
+
+
+async def test_one_receipts_topic_serves_all_sources(kafka: RealKafka) -> None:
+    """It is made as wide as the widest, and not made wider when that grows."""
+    kafka.create_topic("sold", 1)
+    kafka.create_topic("booked", 3)
+    own = OwnTopics("grp", receipts="all.receipts")
+    running = keeper(kafka.bootstrap_servers, "sold", "booked", own=own)
+    assert await running.ensure() == Ensured([], [])
+    assert kafka.partitions("all.receipts") == 3
+    extend(kafka, "booked", 4)
+    assert not (await running.ensure()).problems
+    assert kafka.partitions("all.receipts") == 3
+
+
 async def test_a_broker_without_topic_administration_turns_the_checks_off(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

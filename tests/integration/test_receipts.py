@@ -97,6 +97,26 @@ def test_a_receipts_topic_that_is_gone_is_waited_for(world: PipelineWorld) -> No
     assert world.unexplained_repeats() == []
 
 
+def test_a_stop_does_not_wait_for_a_receipts_topic_that_is_gone(world: PipelineWorld) -> None:
+    """It exits 0 in its time; who comes next reads again what has no receipt, and sends nothing."""
+    config = with_receipts(world, shutdown_timeout="5s")
+    with world.consumer(config) as consumer:
+        consumer.wait_until_ready()
+        world.kafka.delete_topic(world.receipts_topic)
+        world.produce([world.sample(fresh_purchase(n)) for n in range(EACH)], 0)
+        consumer.until(lambda: len(world.emulator.accepted()) == EACH, "accepted", 60)
+        assert consumer.terminate().exit_code == 0
+    assert world.committed().get(0, 0) == 0
+
+    with world.consumer(config) as consumer:
+        consumer.until_settled(EACH, seconds=60)
+        assert consumer.terminate().exit_code == 0
+    assert world.ledger.receipt_findings(world.receipts(), copies=True) == []
+    assert world.committed() == world.ledger.ends
+    assert world.delivery_findings() == []
+    assert world.unexplained_repeats() == []
+
+
 def test_a_registry_that_is_down_at_the_start_is_waited_for(
     world: PipelineWorld, sandbox_registry: Registry
 ) -> None:
