@@ -50,6 +50,7 @@ class Attempts:
         self._slack = setup.request_timeout + 5.0 + setup.wall_skew
         self._taken: dict[tuple[StateLog, str], float] = {}
         self._heard: list[tuple[Process, str, float]] = []
+        self._sent: dict[Item, bytes] = {}
         self.repeats: Counter[str] = Counter()
 
     def took(self, call: Call, events: Sequence[Sent]) -> None:
@@ -82,6 +83,8 @@ class Attempts:
             if self._is_rewound(state, item):
                 fail("rewound", f"{name} sends {event_id}, which was settled a window ago")
             self._check_consent(name, item)
+            if item.mapped is not None:
+                self._sent[item] = item.mapped.body
             self._check_again(process, state, item)
             call.states[state.tp.partition] = state
         self._counts["requests"] += 1
@@ -117,6 +120,11 @@ class Attempts:
     def attempted(self, attempt: Attempt) -> None:
         """An attempt is over."""
         self.repeats.update(attempt.repeats)
+
+    def told(self, item: Item) -> None:
+        """A delivered item tells what TikTok has of it, whatever its next attempt would have had."""
+        if item.mapped is None or self._sent.pop(item, None) != item.mapped.body:
+            self._notes.fail("told", f"{item.event_id} is told of as it was not sent")
 
     def finish(self) -> None:
         """What a process heard of, also after it had lost the partition, is known to everybody."""

@@ -11,6 +11,7 @@ from consumer.batch import Batch
 from consumer.deliver import Delivery
 from consumer.hold_gate import HoldGate
 from consumer.limits import Gates
+from consumer.requests import Judged
 from tests.simulation.bug import Bug, Original
 
 
@@ -85,6 +86,10 @@ def _consent_of_the_first(_wait_for: Original) -> Original:
     return lambda _arrivals, _first, _waiter, _now: None
 
 
+def _told_as_it_would_go(_tell_as_sent: Original) -> Original:
+    return lambda judged: judged.attempt.sent_as.clear()
+
+
 BUGS: dict[str, Bug] = {
     "not_announced": Bug(
         "events are sent without a word in the state topic",
@@ -120,6 +125,10 @@ BUGS: dict[str, Bug] = {
     "consent_of_the_first": Bug(
         "a record in flight is sent whole, though a later one of the same event allows less",
         Arrivals, "_wait_for", _consent_of_the_first,
+    ),
+    "told_as_it_would_go": Bug(
+        "an event in the air is told of as its next attempt was to be",
+        Judged, "tell_as_sent", _told_as_it_would_go,
     ),
 }  # fmt: skip
 """Each by a name for the command line."""

@@ -81,6 +81,7 @@ class Judge:
         kind, reason, event_id = source.kind, item.reason, source.event_id
         match item.outcome:
             case Outcome.DELIVERED:
+                self.attempts.told(item)
                 # While it waits for its receipt, the disk may be lost again.
                 is_new = not self._setup.receipts
                 if is_new and item.key not in process.disk.of(item.owner.source.tp).keys:
