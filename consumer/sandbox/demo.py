@@ -21,7 +21,7 @@ import orjson
 import yaml
 from rich.console import Console
 
-from consumer.sandbox import plot, registry, summary
+from consumer.sandbox import plot, receipts, registry, summary
 from consumer.sandbox.broker import PARTITIONS, BrokerError, EmbeddedBroker
 from consumer.sandbox.consumer_process import ConsumerError, ConsumerProcess
 from consumer.sandbox.emulator import serve as serve_tiktok
@@ -184,7 +184,7 @@ class _Demo:
         exit_code = await second.stop()
         tell.say(f"Consumer stopped with exit code {exit_code}")
         ended_run = (began, time.time(), False, exit_code)
-        tell.now("asking TikTok, the dead-letter topic and the broker what they have")
+        tell.now("asking TikTok, dead letters, receipts and the broker what they have")
         records = await asyncio.to_thread(self._broker.read_all, plot.TOPIC)
         ends = dict.fromkeys(range(PARTITIONS), 0)
         ends |= {record.partition: record.offset + 1 for record in records}
@@ -199,6 +199,7 @@ class _Demo:
             list(self._tiktok.truth.recent),
             self._tiktok.truth.summary(),
             await asyncio.to_thread(self._broker.read_all, plot.DEAD_LETTERS),
+            receipts.told(await asyncio.to_thread(self._broker.read_all, plot.RECEIPTS)),
             ends,
             await self._committed(),
             self._throttled,

@@ -1,8 +1,8 @@
 """What is known when the demo is over, and whether the promises held: judged from outside.
 
-The judges are TikTok's emulator, which knows what it took and how often, the dead-letter topic, and
-the offsets the broker holds. The consumer's own totals are only compared with them. Everything is
-pure; a finding is a sentence, and no finding means that all held.
+The judges are TikTok's emulator, which knows what it took and how often, the dead-letter topic, the
+receipts, and the offsets the broker holds. The consumer's own totals are only compared with them.
+Everything is pure; a finding is a sentence, and no finding means that all held.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from consumer.sandbox import receipts
 from consumer.sandbox.expectations import Totals, compare, compare_dead_letters, expected_totals
 from consumer.sandbox.faults import FaultKind
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from consumer.event import Record
     from consumer.sandbox.figures import Figures
     from consumer.sandbox.ground_truth import AcceptedEvent, RequestSeen
+    from consumer.sandbox.receipts import Position
     from consumer.sandbox.samples import Sample
 
 BROKEN = "the connection broke"
@@ -54,10 +56,10 @@ class Evidence:
     """Everything the verdict and the summary are made of.
 
     `producing_from` is when the first record was produced, in seconds since the epoch. `truth` is
-    the emulator's `GroundTruth.summary()`. `ends` and `committed` are the ends of the
-    source's partitions and the group's offsets there. `throttled` is for how many seconds the
-    consumer said of a destination that it is throttled. `timeout` is the consumer's patience
-    with TikTok, in seconds.
+    the emulator's `GroundTruth.summary()`. `receipts` is what they tell of each record. `ends` and
+    `committed` are the ends of the source's partitions and the group's offsets there. `throttled`
+    is for how many seconds the consumer said of a destination that it is throttled. `timeout` is
+    the consumer's patience with TikTok, in seconds.
     """
 
     samples: Sequence[Sample]
@@ -67,6 +69,7 @@ class Evidence:
     requests: Sequence[RequestSeen]
     truth: Mapping[str, Any]
     letters: Sequence[Record]
+    receipts: Mapping[Position, str]
     ends: Mapping[int, int]
     committed: Mapping[int, int]
     throttled: Mapping[str, float]
@@ -95,6 +98,7 @@ def findings(evidence: Evidence) -> list[str]:
         *compare(evidence.accepted, evidence.samples),
         *_needless_repeats(evidence),
         *compare_dead_letters(evidence.letters, evidence.samples),
+        *receipts.compare(evidence.receipts, evidence.ends, expected_totals(evidence.samples)),
         *_uncommitted(evidence),
         *_last_run(evidence.runs[-1]),
     ]

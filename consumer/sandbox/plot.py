@@ -16,6 +16,9 @@ TOPIC: Final = "conversions"
 DEAD_LETTERS: Final = "conversions.dlq"
 """The dead-letter topic: the consumer's default for the source topic."""
 
+RECEIPTS: Final = "conversions.receipts"
+"""The topic of the receipts."""
+
 GROUP: Final = "tiktok-events-demo"
 """The consumer group."""
 
@@ -79,6 +82,7 @@ def configuration(
         "tiktok": {"endpoint": endpoint, "timeout": f"{round(TIMEOUT_SECONDS * 1000)}ms"},
         "retry": {"initial": "250ms", "max": "2s"},
         "dedup": {"directory": str(state)},
+        "receipts": {"topic": RECEIPTS},
         "admin": {"port": 0},
         "shutdown_timeout": "10s",
     }

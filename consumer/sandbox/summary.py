@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rich.text import Text
 
 from consumer.event import Outcome
+from consumer.sandbox import receipts
 from consumer.sandbox.evidence import repeats_received
 from consumer.sandbox.expectations import expected_totals
 from consumer.sandbox.figures import quantile, together
@@ -68,6 +69,7 @@ def summarise(evidence: Evidence) -> list[Section]:
     return [
         _records(evidence, expected),
         _dead_letters(evidence, expected),
+        _receipts(evidence, expected),
         _at_tiktok(evidence),
         _requests(evidence),
         _latency(evidence),
@@ -135,6 +137,18 @@ def _dead_letters(evidence: Evidence, expected: Totals) -> Section:
     ]
     rows.append(Row("total", (_n(expected.dead_lettered), _n(found.total()))))
     return Section("Dead letters, by reason", ("must be", "in topic"), tuple(rows))
+
+
+def _receipts(evidence: Evidence, expected: Totals) -> Section:
+    """Of each record the last one counts."""
+    found = Counter(evidence.receipts.values())
+    due = receipts.must_be(expected)
+    rows = [
+        Row(f"of {outcome.replace('_', '-')}", (_n(due.get(outcome, 0)), _n(found[outcome])))
+        for outcome in {**due, **found}
+    ]
+    rows.append(Row("of all records", (_n(expected.consumed), _n(found.total()))))
+    return Section("Receipts, one for each record", ("must be", "in topic"), tuple(rows))
 
 
 def _reasons_of(evidence: Evidence, outcome: Outcome) -> Mapping[str, int]:

@@ -101,6 +101,25 @@ async def test_a_registered_schema_is_found_by_its_id(server: Server) -> None:
     assert [json.loads(text) for text in found.schemas] == [json.loads(EVENT)]
 
 
+async def test_a_schema_is_registered_once(server: Server) -> None:
+    """The first time adds it; the second finds it."""
+    subject = f"receipts-{next(_NUMBERS)}-value"
+    async with client(server.url) as registry:
+        first = await registry.register(subject, EVENT)
+        assert isinstance(first, int)
+        assert await registry.register(subject, EVENT) == first
+        assert await registry.latest(subject) == first
+        assert isinstance(await registry.fetch(first), SchemaFound)
+
+
+async def test_a_schema_that_is_there_takes_no_right_to_register(sandbox: RunningRegistry) -> None:
+    """Somebody else may have added it: it is only looked for."""
+    schema_id = sandbox.register("receipts-value", EVENT)
+    async with client(sandbox.url) as registry:
+        assert await registry.register("receipts-value", EVENT) == schema_id
+    assert sandbox.requests == ["/subjects/receipts-value"]
+
+
 async def test_an_id_that_the_registry_does_not_know_is_not_found(server: Server) -> None:
     """The registry says so itself: the one answer that may end in a dead letter."""
     async with client(server.url) as registry:

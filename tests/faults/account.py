@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from consumer.sandbox.receipts import COUNTED
 from tests.faults.evidence import NEVER, told
 from tests.faults.load import LETTERS, Fate
 from tests.faults.repeats import excuse, was_marked
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from tests.faults.evidence import Evidence
     from tests.faults.load import Load
 
+_RECEIPTS = {
+    **dict.fromkeys(LETTERS, "dead_lettered"),
+    **dict.fromkeys((Fate.DENIED, Fate.TOMBSTONE), "suppressed"),
+    **dict.fromkeys((Fate.DELIVERED, Fate.REPEAT), COUNTED),
+}
 _OWN_HEADERS = ("dlq.", "__connect.errors.")
 
 
@@ -51,6 +57,7 @@ def account(evidence: Evidence) -> Account:
     _count_lost(evidence, result)
     _count_repeats(evidence, result)
     _count_letters(evidence, result)
+    _check_receipts(evidence, result)
     result.findings += told(evidence.taken.strangers)
     result.findings += told(unproven(evidence))
     if evidence.committed != load.ends:
@@ -111,6 +118,22 @@ def _count_letters(evidence: Evidence, result: Account) -> None:
         wrong.append(f"{result.letter_copies} dead letters were written twice")
     result.findings += told(wrong)
     result.findings += told([f"record {place} has no dead letter" for place in missing])
+
+
+def _check_receipts(evidence: Evidence, result: Account) -> None:
+    if evidence.receipts is None:
+        return
+    load, left = evidence.load, dict(evidence.receipts)
+    wrong: list[str] = []
+    for partition, log in enumerate(load.log):
+        for offset, number in enumerate(log):
+            outcome = left.pop((partition, offset), None)
+            if outcome is None:
+                wrong.append(f"record {(partition, offset)} has no receipt")
+            elif outcome != _RECEIPTS[Fate(load.fates[number])]:
+                wrong.append(f"record {(partition, offset)} is {outcome} by its receipt")
+    wrong += [f"a receipt is about {place}, which was never produced" for place in left]
+    result.findings += told(wrong)
 
 
 def _letter(load: Load, letter: Record) -> tuple[tuple[int, int], str | None]:

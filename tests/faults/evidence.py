@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from consumer.event import Record
     from consumer.sandbox.ground_truth import AcceptedEvent, GroundTruth, RequestSeen
+    from consumer.sandbox.receipts import Position
     from tests.faults.load import Load
 
 _TOLD: Final = 5
@@ -157,7 +158,8 @@ class Evidence:
     """All that a verdict is made of.
 
     `keys` gives the deduplication key of an event that was accepted more than once; `app_of_key`,
-    where a member was stopped, who sent the event of a key. `timeout` is `tiktok.timeout` and
+    where a member was stopped, who sent the event of a key. `receipts` is what they tell of each
+    record, None where none are written. `timeout` is `tiktok.timeout` and
     `session` the group's session time-out, in seconds. `strict` says that nothing has happened
     in the round that excuses a repeat, or a second letter of one record. `longest_pause` is the
     time in seconds for which no partition may stand still, where that is promised.
@@ -171,6 +173,7 @@ class Evidence:
     keys: Mapping[int, bytes]
     letters: Sequence[Record]
     committed: Mapping[int, int]
+    receipts: Mapping[Position, str] | None = None
     app_of_key: Mapping[bytes, str | None] = field(default_factory=dict)
     timeout: float = 2.0
     session: float = 6.0

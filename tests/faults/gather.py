@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from consumer.dedup import Keys
 from consumer.event import Consent, ConsentState, Destination, EventSource, Mapped
+from consumer.sandbox.receipts import told
 from tests.faults.evidence import (
     NEVER,
     Acceptances,
@@ -46,6 +47,7 @@ def gather(played: Round) -> Evidence:
         keys,
         [*played.letters_saved, *_read(played, played.letter_topic)],
         played.committed(),
+        receipts=told(_read(played, topic)) if (topic := played.receipt_topic) else None,
         timeout=TIMEOUT,
         session=SESSION,
         findings=played.findings,

@@ -38,6 +38,9 @@ TIMEOUT: Final = 2.0
 STALLED: Final = 60.0
 """Seconds without any progress after which a round is given up."""
 
+RECEIPTS_UPTO: Final = 200_000
+"""Events of a round: of more of them no receipts are written, which would all have to be read."""
+
 _LOOK: Final = 0.02
 _LOOK_AT_STATUS: Final = 0.1
 _LOOK_AT_COMMITS: Final = 0.3
@@ -77,6 +80,7 @@ class Round:
         self.state_topic = own.state_of(self.topic)
         self.retry_topic = own.retry_of(self.topic)
         self.letter_topic = own.dead_letter_of(self.topic)
+        self.receipt_topic = f"{self.topic}.receipts" if settings.events <= RECEIPTS_UPTO else None
         self.folder: Path = arena.folder / self.topic
         self.load = Load(
             settings.seed, arena.schema_id, settings.partitions, time.time_ns() // 1_000_000
@@ -183,6 +187,7 @@ class Round:
                 "max_in_flight_events": 6000,
             },
             "retry": {"initial": "50ms", "max": "1s"},
+            "receipts": {"topic": self.receipt_topic},
             "shutdown_timeout": "12s",
         }
         return merged(whole, over)
@@ -286,7 +291,8 @@ class Round:
     def _delete_topics(self) -> None:
         if self._interrupted:
             return
-        for name in (self.topic, self.state_topic, self.retry_topic, self.letter_topic):
+        own = (self.state_topic, self.retry_topic, self.letter_topic, self.receipt_topic)
+        for name in filter(None, (self.topic, *own)):
             with suppress(KafkaException):
                 if self.cluster.kafka.partitions(name):
                     self.cluster.kafka.delete_topic(name)

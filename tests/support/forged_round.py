@@ -6,6 +6,7 @@ from array import array
 from typing import TYPE_CHECKING
 
 from consumer.sandbox.ground_truth import RequestSeen, request_id
+from consumer.sandbox.receipts import COUNTED
 from tests.faults.evidence import (
     NEVER,
     Acceptances,
@@ -28,6 +29,11 @@ NOW = 1_764_000_000.0
 PARTITIONS = 2
 _A_REQUEST = 20
 _RECORDS = 400
+_OUTCOMES = {
+    **dict.fromkeys(LETTERS, "dead_lettered"),
+    Fate.DENIED: "suppressed",
+    Fate.TOMBSTONE: "suppressed",
+}
 
 
 class ForgedRound:
@@ -62,6 +68,11 @@ class ForgedRound:
                 if Fate(load.fates[number]) in LETTERS
             ],
             load.ends,
+            receipts={
+                (partition, offset): _OUTCOMES.get(Fate(load.fates[number]), COUNTED)
+                for partition, log in enumerate(load.log)
+                for offset, number in enumerate(log)
+            },
         )
         for event in events:
             first = self.answered[taken.first[event]]

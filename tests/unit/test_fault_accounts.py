@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.sandbox.faults import FaultKind
+from consumer.sandbox.receipts import COUNTED
 from tests.faults.account import account
 from tests.faults.evidence import IncidentKind
 from tests.faults.load import Fate
@@ -308,6 +309,25 @@ def test_a_good_event_may_not_be_a_dead_letter(forged: ForgedRound) -> None:
     letter = load.record(event)._replace(headers=tuple(place.items()))
     forged.evidence.letters = [*forged.evidence.letters, letter]
     assert len(settle(forged).findings) == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "outcome", "words"),
+    [
+        ((0, 0), None, "has no receipt"),
+        ((0, 0), "nonsense", "is nonsense by its receipt"),
+        ((1, 999_999), COUNTED, "was never produced"),
+    ],
+    ids=["missing", "wrong", "surplus"],
+)
+def test_a_receipt_that_is_missing_or_wrong_is_found(
+    forged: ForgedRound, place: tuple[int, int], outcome: str | None, words: str
+) -> None:
+    """Every record has one that tells its outcome, and nothing else has one."""
+    receipts = {**(forged.evidence.receipts or {}), place: outcome}
+    told = {at: outcome for at, outcome in receipts.items() if outcome is not None}
+    (found,) = account(replace(forged.evidence, receipts=told)).findings
+    assert words in found
 
 
 def test_an_offset_short_of_the_end_is_found(forged: ForgedRound) -> None:

@@ -15,6 +15,7 @@ from consumer.sandbox.evidence import Evidence, Run, due_after, findings, repeat
 from consumer.sandbox.expectations import Totals, expected_totals
 from consumer.sandbox.figures import Figures, quantile, together
 from consumer.sandbox.ground_truth import AcceptedEvent, GroundTruth, RequestSeen, request_id
+from consumer.sandbox.receipts import COUNTED
 from consumer.sandbox.samples import POISONS, Sample, SampleSettings, generate
 from consumer.sandbox.summary import show, summarise
 
@@ -54,6 +55,12 @@ def letter(record: Record, reason: str) -> Record:
         ("dlq.source.offset", str(record.offset).encode()),
     )
     return record._replace(topic="conversions.dlq", headers=record.headers + ours)
+
+
+def as_told(sample: Sample) -> str:
+    """What a receipt tells of a sample."""
+    good = sample.outcome in {Outcome.DELIVERED, Outcome.DUPLICATE}
+    return COUNTED if good else sample.outcome.value
 
 
 def request(number: int, at: float, fault: str | None = None, code: int | None = 0) -> RequestSeen:
@@ -99,6 +106,10 @@ def as_promised() -> Evidence:
         requests=requests,
         truth=truth.summary(),
         letters=letters,
+        receipts={
+            (record.partition, record.offset): as_told(sample)
+            for record, sample in zip(SOURCE, SAMPLES, strict=True)
+        },
         ends=dict.fromkeys(range(4), 75),
         committed=dict.fromkeys(range(4), 75),
         throttled={"C9SHOPBETA0000000002": 7.25},
@@ -186,6 +197,24 @@ def test_a_dead_letter_may_come_twice() -> None:
     assert findings(copied) == []
     expected = str(expected_totals(SAMPLES).dead_lettered)
     assert figure(printed(copied), "total") == [expected, expected]
+
+
+@pytest.mark.parametrize(
+    ("place", "told", "words"),
+    [
+        ((0, 0), None, "1 records have no receipt"),
+        ((3, 75), COUNTED, "1 receipts are about no record"),
+        ((0, 0), "suppressed", "records suppressed, due were"),
+    ],
+    ids=["missing", "surplus", "wrong"],
+)
+def test_a_wrong_receipt_is_found(place: tuple[int, int], told: str | None, words: str) -> None:
+    """Missing, of a record that is none, or with another outcome."""
+    evidence = as_promised()
+    receipts = {**evidence.receipts, place: told}
+    spoiled = {at: outcome for at, outcome in receipts.items() if outcome is not None}
+    found = findings(replace(evidence, receipts=spoiled))
+    assert any(words in sentence for sentence in found)
 
 
 def test_an_offset_that_is_not_committed_is_found() -> None:
