@@ -122,7 +122,7 @@ class Attempts:
         self.repeats.update(attempt.repeats)
 
     def told(self, item: Item) -> None:
-        """A delivered item tells what TikTok has of it, whatever its next attempt would have had."""
+        """A delivered item tells what TikTok has of it, not what the next attempt was to have."""
         if item.mapped is None or self._sent.pop(item, None) != item.mapped.body:
             self._notes.fail("told", f"{item.event_id} is told of as it was not sent")
 
