@@ -137,6 +137,21 @@ def test_a_registry_that_is_down_at_the_start_is_waited_for(
     assert world.ledger.receipt_findings(world.receipts()) == []
 
 
+def test_a_stop_does_not_wait_for_a_registry_that_is_down_at_the_start(
+    world: PipelineWorld, sandbox_registry: Registry
+) -> None:
+    """Nothing was read yet: nothing is left to do."""
+    sandbox_registry.down()
+    with world.consumer(with_receipts(world)) as consumer:
+        consumer.until(
+            lambda: any(
+                "the schema of receipts" in line["message"] for line in consumer.log_lines()
+            ),
+            "waiting for it",
+        )
+        assert consumer.terminate(5.0).exit_code == 0
+
+
 def test_receipts_of_raw_events_are_raw_and_need_no_registry(world: PipelineWorld) -> None:
     """They come in the source's own encoding."""
     samples = [world.sample(fresh_purchase(n)) for n in range(EACH)]

@@ -345,6 +345,9 @@ def test_receipts_without_a_registry_stand_as_their_source_does(encoding: str) -
 def test_any_settled_item_makes_a_small_receipt_that_can_be_read(item: Item) -> None:
     """Whatever came with the event: its texts are cut, and the topic's least size is enough."""
     item.event_id, item.event = "é" * 100_000, "x" * 2_000
+    item.event_source_id = item.field = item.detail = "é" * 2_000
+    if item.consent is not None:
+        item.consent = item.consent._replace(region="é" * 2_000, cmp_version="é" * 2_000)
     item.origin = Origin("first", 3, 9, (), 0)
     item.trace = TraceIds(1, 2, 0, sampled=True, trace_state="a=1")
     made = RECEIPTS.receipt(item, 5)
@@ -352,6 +355,7 @@ def test_any_settled_item_makes_a_small_receipt_that_can_be_read(item: Item) -> 
     assert receipt["event_id"] == "é" * 512
     assert made.key == receipt["event_id"].encode()
     assert receipt["event"] == "x" * 1024
+    assert receipt["detail"] == receipt["event_source_id"] == "é" * 512
     assert (receipt["source_topic"], receipt["source_offset"]) == ("first", 9)
     assert receipt["attempts"] == item.attempt_count
     assert receipt["consumer"] == "group-1/0.1.0"
