@@ -82,7 +82,8 @@ def _fields(item: Item) -> dict[str, Any]:
         "http_status": last and last.http_status,
         "attempts": item.attempt_count,
         "batch_events": last and last.events,
-        "accepted_at": item.accepted_ms,
+        # What the state topic tells may be of a clock that was ahead, or of none.
+        "accepted_at": item.accepted_ms and min(item.accepted_ms, settled.wall_ms),
         "match_keys": () if mapped is None else mapped.match_keys,
         "consent": consent and _consent(consent, () if mapped is None else mapped.removed),
         "event_time": mapped and mapped.event_time_ms,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import fastavro
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from consumer.batch import BatchLimits
 from consumer.encode import single_object_framing
@@ -362,6 +363,14 @@ def test_any_settled_item_makes_a_small_receipt_that_can_be_read(item: Item) -> 
     assert dict(made.headers)["tracestate"] == b"a=1"
     size = len(made.value or b"") + len(made.key or b"") + sum(map(_size, made.headers))
     assert size < RECEIPT_BYTES
+
+
+@given(items(), st.integers(0, 2**64 - 1))
+def test_no_event_is_accepted_after_its_outcome(item: Item, accepted_ms: int) -> None:
+    """A state record may tell of any time, and an acceptance from the future counts."""
+    item.accepted_ms = accepted_ms
+    receipt = read(RECEIPTS.receipt(item, 5).value)
+    assert receipt["accepted_at"] <= receipt["settled_at"]
 
 
 def test_a_trace_state_as_long_as_a_receipt_stays_behind() -> None:
