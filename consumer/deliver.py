@@ -73,7 +73,7 @@ class Delivery:
         if mapped is None:
             raise TypeError("only a mapped event can be delivered")
         queue = self.queues[mapped.destination]
-        item.batched_ns = now.wall_ns
+        item.batched = now
         batch = queue.lane(mapped.test_event_code).add(item, len(mapped.body), now.mono)
         if batch is not None:
             queue.ready.append(batch)

@@ -300,7 +300,7 @@ class Item:
     key: bytes = b""
     decoded_ns: int = 0
     deduplicated_ns: int = 0
-    batched_ns: int = 0
+    batched: Instant | None = None
     attempts: tuple[Attempt, ...] = ()
     attempt_count: int = 0
     first_unknown_ms: int | None = None

@@ -157,7 +157,8 @@ class EventSpans:
 
 
 def _encode_times(item: Item) -> bytes:
-    decoded, deduplicated, batched = item.decoded_ns, item.deduplicated_ns, item.batched_ns
+    decoded, deduplicated = item.decoded_ns, item.deduplicated_ns
+    batched = 0 if item.batched is None else item.batched[1]
     start = item.received[1]
     end = start if item.settled is None else item.settled[1]
     if decoded and deduplicated and batched:

@@ -107,7 +107,7 @@ class Choice:
         self._beyond = situation.beyond
         self._over_events = self._over_bytes = 0
         self._is_slow = False
-        self._waited_since_ns = situation.now.wall_ns - int(settings.park_after * 1e9)
+        self._waited_since = situation.now.mono - settings.park_after
         self._oldest_ms = situation.now.wall_ms - int(settings.oldest * 1000)
         self._parked_since_ms = situation.now.wall_ms - int(settings.tail_after * 1000)
         before = {retry for retry in retries.values() if retry.may_hold(situation.able)}
@@ -169,8 +169,8 @@ class Choice:
         return wanted and self._may_go(item)
 
     def _has_waited(self, item: Item) -> bool:
-        since_ns = item.batched_ns or item.received.wall_ns
-        return since_ns < self._waited_since_ns and not self._is_slow
+        since = item.batched or item.received
+        return since.mono < self._waited_since and not self._is_slow
 
     def _goes_to_the_tail(self, item: Item) -> bool:
         if self._beyond > 0 and self._situation.pressed:

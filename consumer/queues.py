@@ -141,12 +141,12 @@ class Queue:
 
     def longest_wait(self, now: Instant) -> float:
         """Seconds for which the oldest batch has waited, for its turn or for its answer."""
-        waited = max([now.mono - started for started, _ in self._air.values()], default=0.0)
+        since = min([started for started, _ in self._air.values()], default=now.mono)
         batches = itertools.chain(
             itertools.islice(self.ready, 1), (batch for _, _, batch in self.retrying)
         )
-        since_ns = min([batch.items[0].batched_ns for batch in batches], default=now.wall_ns)
-        return max(waited, (now.wall_ns - since_ns) / 1e9)
+        batched = [batch.items[0].batched or now for batch in batches]
+        return now.mono - min([since, *(instant.mono for instant in batched)])
 
     def wake_at(self, now: float) -> float:
         """When something can go on without an input: seconds, infinity for never."""

@@ -189,7 +189,7 @@ def station_events(item: Item) -> tuple[SpanEvent, ...]:
     passed = (
         ("decode", item.decoded_ns),
         ("dedup", item.deduplicated_ns),
-        ("batch", item.batched_ns),
+        ("batch", 0 if item.batched is None else item.batched.wall_ns),
     )
     return tuple(SpanEvent(name, time_ns) for name, time_ns in passed if time_ns)
 

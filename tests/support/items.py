@@ -127,7 +127,7 @@ def items(draw: st.DrawFn, /, **fixed: Any) -> Item:
     item.consent = draw(st.none() | consents)
     item.decoded_ns = draw(st.just(0) | times)
     item.deduplicated_ns = draw(st.just(0) | times)
-    item.batched_ns = draw(st.just(0) | times)
+    item.batched = draw(st.none() | st.builds(Instant, st.just(0.5), times))
     item.attempts = tuple(made)
     item.attempt_count = draw(st.integers(min_value=len(made), max_value=40))
     item.outcome = draw(st.sampled_from(Outcome))

@@ -142,7 +142,7 @@ class Yard:
     def _queue(self, item: Item) -> None:
         mapped = item.mapped
         assert mapped is not None
-        item.batched_ns = self.now.wall_ns
+        item.batched = self.now
         queue = self.queues[mapped.destination]
         batch = queue.lane(None).add(item, len(mapped.body), self.mono)
         if batch is not None:

@@ -75,7 +75,7 @@ def delivered() -> Item:
         removed=("user.email",),
         warnings=(FieldWarning("user.phone", "left out"),),
     )
-    item.decoded_ns, item.deduplicated_ns, item.batched_ns = 110, 120, 130
+    item.decoded_ns, item.deduplicated_ns, item.batched = 110, 120, Instant(0.0, 130)
     item.attempts, item.attempt_count = (sent,), 2
     item.outcome, item.settled = Outcome.DELIVERED, Instant(3.0, 600)
     return item
