@@ -89,7 +89,8 @@ def holds_address(text: str) -> bool:
     """Whether an e-mail address stands somewhere in a text, plain or percent-encoded."""
     if "@" in text and _find_address(text):
         return True
-    return "%" in text and _find_address(_decoded(text)) is not None
+    # A percent sign may be the address's own: decoded once more, it is one no longer.
+    return "%" in text and any(map(_find_address, _decodings(text)))
 
 
 def is_personal(name: str, value: object) -> bool:
@@ -172,7 +173,7 @@ def _parameters(query: str) -> str:
 
 def _gives_away(parameter: str) -> bool:
     """Whether a parameter, or one within its value, is personal. Without a value none is."""
-    text = _decoded(parameter)
+    *passed_on, text = _decodings(parameter)
     for piece in _inner_separators.split(text):
         sides = piece.split("=")
         if "@" in piece and any(map(_find_address, sides)):
@@ -180,16 +181,21 @@ def _gives_away(parameter: str) -> bool:
         for name, value in pairwise(sides):
             if value and is_personal(name, value):
                 return True
+    if any("@" in one and any(map(_find_address, one.split("="))) for one in passed_on):
+        return True
     return "@" in text and _find_address(text.partition("=")[2]) is not None
 
 
+def _decodings(text: str) -> list[str]:
+    """A text, and percent-decoded as often as addresses are passed on within addresses."""
+    found = [text]
+    while "%" in found[-1] and len(found) <= _DECODINGS:
+        found.append(unquote(found[-1]))
+    return found
+
+
 def _decoded(text: str) -> str:
-    """Percent-decoded as often as addresses are passed on within addresses."""
-    for _ in range(_DECODINGS):
-        if "%" not in text:
-            break
-        text = unquote(text)
-    return text
+    return _decodings(text)[-1]
 
 
 def _has_digits(value: str) -> bool:

@@ -217,6 +217,8 @@ PLACES = st.sampled_from(
 
 @settings(max_examples=150, deadline=None)
 @given(EMAILS, PLACES, st.integers(0, 2))
+@example("%00@A.aD", "/?q={}", 1)
+@example("%00@A.aD", "/{}/x", 2)
 def test_no_drawn_e_mail_address_stays_in_an_address(email: str, place: str, times: int) -> None:
     """Wherever it stands and however often it is encoded."""
     assume(times or "%" not in email)  # bare, it would be the code of another character
