@@ -246,7 +246,8 @@ def wipe_old(directory: Path, older_than: float) -> None:
 
 def _last_written(path: Path) -> float:
     """When a file in a directory was changed last, in seconds since the epoch."""
-    return max((entry.stat().st_mtime for entry in os.scandir(path)), default=0.0)
+    with os.scandir(path) as entries:  # closed also where a file goes meanwhile
+        return max((entry.stat().st_mtime for entry in entries), default=0.0)
 
 
 def new_path(directory: Path) -> Path:
