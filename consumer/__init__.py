@@ -47,7 +47,8 @@ The modules in the order in which an event meets them:
       again         what failed and is tried again later
       handover      partitions on their way to another member
       messages      what the engine and the world tell each other
-    pipeline      the engine's actions as I/O, the world's answers as its inputs
+    pipeline      the engine's actions as I/O, the world's answers as its inputs (ports: what it
+                  asks of the world)
     client        requests to TikTok (tokens: who may)
     registry      schemas over HTTP
     store         accepted keys on this machine (store_partition: of one partition;

@@ -328,11 +328,6 @@ class Item:
         return self.record if self.origin is None else self.origin
 
     @property
-    def decided(self) -> Consent | None:
-        """What its consent allows; None where it did not come so far that this was asked."""
-        return self.consent or (self.mapped.consent if self.mapped is not None else None)
-
-    @property
     def tiktok_code(self) -> int | None:
         """The code of TikTok's last answer."""
         return self.attempts[-1].code if self.attempts else None

@@ -68,7 +68,7 @@ def _fields(item: Item) -> dict[str, Any]:
     mapped, attempts, settled = item.mapped, item.attempts, item.settled or item.received
     last = attempts[-1] if attempts else None
     place = item.first_source
-    consent = item.decided
+    consent = item.consent
     return {
         "event_id": _short(item.event_id),
         "event": _short(item.event),

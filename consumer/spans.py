@@ -124,7 +124,7 @@ def shape(item: Item) -> Shape:
         item.event_source_id,
         item.attempt_count,
         keys,
-        item.decided,
+        item.consent,
         removed,
         item.field,
     )

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from consumer.event import Reason
 from consumer.sandbox.samples import POISONS, SampleSettings, generate
 from consumer.schemas import load_schema
-from tests.support.pipeline_world import fresh_purchase, read_receipt
+from tests.support.pipeline_world import TOPIC_SOON_MISSED, fresh_purchase, read_receipt
 
 if TYPE_CHECKING:
+    from tests.support.consumer_process import ConsumerProcess
     from tests.support.pipeline_world import PipelineWorld
     from tests.support.sandbox_threads import Registry
 
@@ -23,6 +24,22 @@ EACH = 20
 def with_receipts(world: PipelineWorld, **over: Any) -> dict[str, Any]:
     """The configuration of a consumer that writes them."""
     return world.config(receipts={"topic": world.receipts_topic}, **over)
+
+
+def assert_all_told_and_sent_once(world: PipelineWorld) -> None:
+    """Every record has its receipt and is passed; every good event was sent once."""
+    assert world.ledger.receipt_findings(world.receipts(), copies=True) == []
+    assert world.committed() == world.ledger.ends
+    assert world.delivery_findings() == []
+    assert world.unexplained_repeats() == []
+
+
+def until_it_waits_for_the_schema(consumer: ConsumerProcess) -> None:
+    """Returns when the log says that receipts have no schema yet."""
+    consumer.until(
+        lambda: any("the schema of receipts" in line["message"] for line in consumer.log_lines()),
+        "waiting for the schema of receipts",
+    )
 
 
 def test_every_record_has_its_receipt_by_a_registered_schema(
@@ -73,12 +90,7 @@ def test_a_receipts_topic_that_is_gone_is_waited_for(world: PipelineWorld) -> No
     """Nothing is committed past a record without its receipt, and nothing is sent again."""
     config = with_receipts(
         world,
-        kafka={
-            "properties": {
-                "delivery.timeout.ms": "1000",
-                "topic.metadata.refresh.interval.ms": "500",
-            }
-        },
+        kafka={"properties": TOPIC_SOON_MISSED},
     )
     with world.consumer(config) as consumer:
         consumer.wait_until_ready()
@@ -91,10 +103,7 @@ def test_a_receipts_topic_that_is_gone_is_waited_for(world: PipelineWorld) -> No
         consumer.until_settled(EACH, seconds=60)
         assert consumer.terminate().exit_code == 0
 
-    assert world.ledger.receipt_findings(world.receipts(), copies=True) == []
-    assert world.committed() == world.ledger.ends
-    assert world.delivery_findings() == []
-    assert world.unexplained_repeats() == []
+    assert_all_told_and_sent_once(world)
 
 
 def test_a_stop_does_not_wait_for_a_receipts_topic_that_is_gone(world: PipelineWorld) -> None:
@@ -111,10 +120,7 @@ def test_a_stop_does_not_wait_for_a_receipts_topic_that_is_gone(world: PipelineW
     with world.consumer(config) as consumer:
         consumer.until_settled(EACH, seconds=60)
         assert consumer.terminate().exit_code == 0
-    assert world.ledger.receipt_findings(world.receipts(), copies=True) == []
-    assert world.committed() == world.ledger.ends
-    assert world.delivery_findings() == []
-    assert world.unexplained_repeats() == []
+    assert_all_told_and_sent_once(world)
 
 
 def test_a_registry_that_is_down_at_the_start_is_waited_for(
@@ -124,12 +130,7 @@ def test_a_registry_that_is_down_at_the_start_is_waited_for(
     sandbox_registry.down()
     world.produce([world.sample(fresh_purchase(n)) for n in range(EACH)], 0)
     with world.consumer(with_receipts(world)) as consumer:
-        consumer.until(
-            lambda: any(
-                "the schema of receipts" in line["message"] for line in consumer.log_lines()
-            ),
-            "waiting for it",
-        )
+        until_it_waits_for_the_schema(consumer)
         assert not consumer.status().document["ready"]
         sandbox_registry.up()
         consumer.until_settled(EACH, seconds=60)
@@ -143,12 +144,7 @@ def test_a_stop_does_not_wait_for_a_registry_that_is_down_at_the_start(
     """Nothing was read yet: nothing is left to do."""
     sandbox_registry.down()
     with world.consumer(with_receipts(world)) as consumer:
-        consumer.until(
-            lambda: any(
-                "the schema of receipts" in line["message"] for line in consumer.log_lines()
-            ),
-            "waiting for it",
-        )
+        until_it_waits_for_the_schema(consumer)
         assert consumer.terminate(5.0).exit_code == 0
 
 

@@ -12,7 +12,13 @@ from consumer.sandbox.samples import PIXELS
 from consumer.sandbox.tiktok import Access, EmulatorSettings
 from consumer.state_records import UNBOUND
 from consumer.store import Stores
-from tests.support.pipeline_world import SCHEMA_TEXT, TOKENS, PipelineWorld, fresh_purchase
+from tests.support.pipeline_world import (
+    SCHEMA_TEXT,
+    TOKENS,
+    TOPIC_SOON_MISSED,
+    PipelineWorld,
+    fresh_purchase,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -90,14 +96,7 @@ def test_an_offset_waits_for_its_dead_letter(world: PipelineWorld) -> None:
 
 def test_a_dead_letter_topic_that_is_gone_is_waited_for(world: PipelineWorld) -> None:
     """The letters go out when somebody has made the topic again."""
-    config = world.config(
-        kafka={
-            "properties": {
-                "delivery.timeout.ms": "1000",
-                "topic.metadata.refresh.interval.ms": "500",
-            }
-        }
-    )
+    config = world.config(kafka={"properties": TOPIC_SOON_MISSED})
     with world.consumer(config) as consumer:
         consumer.wait_until_ready()
         world.kafka.delete_topic(world.letters_topic)

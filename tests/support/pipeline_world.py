@@ -50,6 +50,12 @@ TOKENS = {"TOKEN_ONE": "first-token-of-the-tests", "TOKEN_TWO": "second-token-of
 SCHEMA_TEXT = orjson.dumps(SCHEMA).decode()
 """The event schema, as producers register it."""
 
+TOPIC_SOON_MISSED = {
+    "delivery.timeout.ms": "1000",
+    "topic.metadata.refresh.interval.ms": "500",
+}
+"""librdkafka properties: that a topic is gone shows within a second or two."""
+
 _RECEIPT = fastavro.parse_schema(load_schema("delivery_receipt"))
 
 _TOLD = 20

@@ -75,6 +75,7 @@ def delivered() -> Item:
         removed=("user.email",),
         warnings=(FieldWarning("user.phone", "left out"),),
     )
+    item.consent = CONSENT
     item.decoded_ns, item.deduplicated_ns, item.batched = 110, 120, Instant(0.0, 130)
     item.attempts, item.attempt_count = (sent,), 2
     item.outcome, item.settled = Outcome.DELIVERED, Instant(3.0, 600)
@@ -129,8 +130,7 @@ def test_an_events_span_tells_whether_the_use_of_its_data_is_limited(
 ) -> None:
     """As it was decided; nothing where there is no such flag to send."""
     item = delivered()
-    assert item.mapped is not None
-    item.mapped = item.mapped._replace(consent=CONSENT._replace(limited_data_use=limited))
+    item.consent = CONSENT._replace(limited_data_use=limited)
     told = dict(event_span(item, "group").attributes)
     assert told.get("tiktok.consent.limited_data_use") is limited
 
